@@ -1,0 +1,65 @@
+"""Adapters, the files they consist of, and the blobs that hold those files."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, JsonObject, enum_column
+from app.ids import AdapterId, FactSetId, JobId, ProjectId
+
+
+class AdapterStatus(StrEnum):
+    READY = "ready"
+    QUARANTINED = "quarantined"
+    DELETED = "deleted"
+
+
+class Adapter(Base):
+    """LoRA weights that a job made. Inserted only by the transaction that publishes the job.
+
+    `variant` is the position in the job's list of `lam`, 0 if there is one value. `sha256` is
+    that of the manifest, which lists every file with its own digest.
+    """
+
+    __tablename__ = "adapters"
+
+    id: Mapped[AdapterId] = mapped_column(primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id"))
+    job_id: Mapped[JobId | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    fact_set_id: Mapped[FactSetId] = mapped_column(ForeignKey("fact_sets.id"))
+    variant: Mapped[int] = mapped_column(default=0)
+    status: Mapped[AdapterStatus] = mapped_column(enum_column(AdapterStatus, "status"))
+    base_model: Mapped[str]
+    base_revision: Mapped[str]
+    method_type: Mapped[str]
+    sha256: Mapped[str]
+    bytes: Mapped[int]
+    summary: Mapped[JsonObject]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("job_id", "variant"), Index(None, "project_id", "id"))
+
+
+class AdapterFile(Base):
+    """One file of an adapter, by the path a client asks for. Paths are looked up, never joined."""
+
+    __tablename__ = "adapter_files"
+
+    adapter_id: Mapped[AdapterId] = mapped_column(
+        ForeignKey("adapters.id", ondelete="CASCADE"), primary_key=True
+    )
+    path: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"))
+    bytes: Mapped[int]
+
+
+class Blob(Base):
+    """A file in the artifact store, named by its content."""
+
+    __tablename__ = "blobs"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    bytes: Mapped[int]
+    created_at: Mapped[datetime]

@@ -1,0 +1,89 @@
+"""Engines and transactions. The only module that knows which database is in use."""
+
+import threading
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.clock import Clock, utc_now
+
+
+class Database:
+    """Units of work on one database.
+
+    `begin()` commits on success and rolls back on any exception; `read()` never writes. On
+    SQLite writers of this process take turns, and each starts with BEGIN IMMEDIATE, so that
+    none of them can fail half-way because another one holds the file.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._clock = clock
+        self._turn: AbstractContextManager[Any] = threading.RLock() if self.is_sqlite else nullcontext()
+        self._writers = sessionmaker(engine, expire_on_commit=False)
+        readers = engine.execution_options(mixsd_readonly=True)
+        self._readers = sessionmaker(readers, expire_on_commit=False, autoflush=False)
+
+    @contextmanager
+    def begin(self) -> Generator[Session]:
+        """One transaction that may write."""
+        with self._turn, self._writers.begin() as session:
+            yield session
+
+    @contextmanager
+    def read(self) -> Generator[Session]:
+        """One consistent view, for reading only."""
+        with self._readers() as session:
+            yield session
+
+    def now(self, session: Session) -> datetime:
+        """Return the time that leases are measured by: the server's, so that workers agree.
+
+        SQLite has no server; there the clock of this machine is the only one.
+        """
+        if self._clock is not None:
+            return self._clock()
+        if self.is_sqlite:
+            return utc_now()
+        instant: datetime = session.scalars(select(func.clock_timestamp())).one()
+        return instant
+
+
+def make_engine(url: str) -> Engine:
+    """Open a pool for `url`, with SQLite set up to behave like a server database.
+
+    SQLite gets its folder, foreign keys, a write-ahead log (readers do not block the writer),
+    full durability and a busy timeout, because API, supervisor and runner share the file.
+    Postgres gets limits on every wait, so that a frozen server is noticed.
+    """
+    address = make_url(url)
+    if address.get_backend_name() != "sqlite":
+        limits = {"connect_timeout": 2, "options": "-c statement_timeout=5000 -c lock_timeout=4000"}
+        return create_engine(
+            address, pool_pre_ping=True, pool_size=8, max_overflow=0, pool_timeout=2, connect_args=limits
+        )
+
+    engine = create_engine(address, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "do_connect")
+    def _make_folder(*_: object) -> None:
+        Path(address.database or ".").parent.mkdir(parents=True, exist_ok=True)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        for pragma in ("foreign_keys = ON", "journal_mode = WAL", "synchronous = FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        readonly = connection.get_execution_options().get("mixsd_readonly", False)
+        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+    return engine

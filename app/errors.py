@@ -1,0 +1,58 @@
+"""Errors that a caller may cause. Anything else is a bug and becomes a 500."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """Base of every expected failure.
+
+    Subclasses set `code`, a stable identifier that clients may test, and inherit from one
+    of the kinds below, which alone decides the HTTP status (see `app.web.problems`).
+    """
+
+    code: ClassVar[str]
+
+    def members(self) -> Mapping[str, object]:
+        """Return what the problem document says beyond `code` and `detail`."""
+        return {}
+
+
+class UnauthenticatedError(AppError):
+    """The caller has not said, or not proved, who it is."""
+
+
+class ForbiddenError(AppError):
+    """The caller may see the thing but not do this to it."""
+
+
+class NotFoundError(AppError):
+    """The thing does not exist, or the caller may not know that it does."""
+
+
+class ConflictError(AppError):
+    """The request is well formed but the current state forbids it."""
+
+
+class TooLargeError(AppError):
+    """The request is bigger than the operator allows."""
+
+
+class InvalidError(AppError):
+    """The request is well formed but its content makes no sense."""
+
+
+class TooManyError(AppError):
+    """The caller has used up a rate limit or a quota."""
+
+
+class UnavailableError(AppError):
+    """A dependency is down; the same request may succeed later."""
+
+
+class InsufficientStorageError(AppError):
+    """The disk is full; the same request may succeed once there is room."""
+
+
+class UnsupportedMediaError(AppError):
+    """The body is of a type that this route does not read."""

@@ -1,0 +1,38 @@
+"""What can go wrong with a job."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from app.errors import ConflictError, NotFoundError
+from app.ids import JobId
+from app.jobs.states import Action, JobStatus, allowed_actions
+
+
+class JobNotFoundError(NotFoundError):
+    code: ClassVar[str] = "job_not_found"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {job_id}")
+
+
+class JobStateConflictError(ConflictError):
+    code: ClassVar[str] = "illegal_transition"
+
+    def __init__(self, job_id: JobId, current: JobStatus, wanted: Action) -> None:
+        super().__init__(f"job {job_id} is {current}: {wanted} is not possible")
+        self._allowed = allowed_actions(current)
+
+    def members(self) -> Mapping[str, object]:
+        return {"allowed_actions": self._allowed}
+
+
+class LeaseLostError(Exception):
+    """The fence of an owner is no longer the job's: somebody else has it, or will. Write nothing."""
+
+    def __init__(self, job_id: JobId, fence: int) -> None:
+        super().__init__(job_id, fence)
+        self.job_id = job_id
+        self.fence = fence
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} is no longer held with fence {self.fence}"

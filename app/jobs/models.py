@@ -1,0 +1,197 @@
+"""Jobs, their attempts, phases and checkpoints."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, JsonObject, enum_column
+from app.ids import CheckpointId, FactSetId, JobId, ProjectId
+from app.jobs.states import TERMINAL, JobStatus, Phase
+
+GPU_QUEUE: Final = "gpu"
+
+_OWNED = "('running', 'pausing', 'cancelling')"
+_TERMINAL = "('succeeded', 'failed', 'cancelled')"
+
+
+class Job(Base):
+    """One run: a base model, a fact set and a method give an adapter.
+
+    The row is the truth about the job; messages only say "look". `fence` rises with every
+    claim, loss and retry, and each write of a worker names the fence it holds, so a worker that
+    lost its lease can write nothing. `attempt` is the count that a client sees: it does not rise
+    when a worker hands a job back. `attempt_open` says that the next claim continues it.
+    """
+
+    __tablename__ = "jobs"
+
+    id: Mapped[JobId] = mapped_column(primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str | None]
+    labels: Mapped[JsonObject] = mapped_column("metadata")
+    fact_set_id: Mapped[FactSetId] = mapped_column(ForeignKey("fact_sets.id"))
+    base_model: Mapped[str]
+    base_revision: Mapped[str | None]
+    method_type: Mapped[str]
+    method: Mapped[JsonObject]
+    training: Mapped[JsonObject]
+    evaluation: Mapped[JsonObject]
+    request_sha256: Mapped[str]
+
+    queue: Mapped[str] = mapped_column(default=GPU_QUEUE)
+    priority: Mapped[int] = mapped_column(SmallInteger, default=0)
+    status: Mapped[JobStatus] = mapped_column(enum_column(JobStatus, "status"))
+    phase: Mapped[Phase | None] = mapped_column(enum_column(Phase, "phase"))
+
+    attempt: Mapped[int] = mapped_column(default=0)
+    attempt_open: Mapped[bool] = mapped_column(default=False)
+    attempt_limit: Mapped[int] = mapped_column(default=20)
+    crash_streak: Mapped[int] = mapped_column(SmallInteger, default=0)
+    oom_count: Mapped[int] = mapped_column(SmallInteger, default=0)
+    micro_batch_override: Mapped[int | None]
+
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    progress_at: Mapped[datetime | None]
+    progress_mark: Mapped[int] = mapped_column(default=0)
+    event_seq: Mapped[int] = mapped_column(default=0)
+
+    next_run_at: Mapped[datetime]
+    wait_reason: Mapped[str | None]
+    min_worker_version: Mapped[int] = mapped_column(default=0)
+
+    error_category: Mapped[str | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    error_retryable: Mapped[bool | None]
+    gate_status: Mapped[str | None]
+
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            f"(status IN {_OWNED}) = (lease_owner IS NOT NULL)"
+            f" AND (status IN {_OWNED}) = (lease_expires_at IS NOT NULL)"
+            f" AND (status IN {_OWNED}) = (heartbeat_at IS NOT NULL)",
+            "lease_iff_owned",
+        ),
+        CheckConstraint(f"(status IN {_TERMINAL}) = (finished_at IS NOT NULL)", "finished_iff_terminal"),
+        CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", "error_iff_failed"),
+        Index(
+            "ix_jobs_claim",
+            "queue",
+            text("priority DESC"),
+            "next_run_at",
+            "id",
+            postgresql_where=text("status = 'queued'"),
+            sqlite_where=text("status = 'queued'"),
+        ),
+        # On id alone: an index on a column that a heartbeat changes would cost every heartbeat a
+        # new index entry, and few rows are owned.
+        Index(
+            "ix_jobs_owned",
+            "id",
+            postgresql_where=text(f"status IN {_OWNED}"),
+            sqlite_where=text(f"status IN {_OWNED}"),
+        ),
+        Index(None, "project_id", "id"),
+    )
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in TERMINAL
+
+
+class JobAttempt(Base):
+    """One attempt at a job, for the record."""
+
+    __tablename__ = "job_attempts"
+
+    job_id: Mapped[JobId] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    worker: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+
+
+class JobPhase(Base):
+    """How far a phase has come. A finished phase with the same input is not done again.
+
+    `input_sha256` is the digest of all that decides the phase's result, `output_sha256` that of
+    the blob with the result. `rate` is units per second.
+    """
+
+    __tablename__ = "job_phases"
+
+    job_id: Mapped[JobId] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    phase: Mapped[Phase] = mapped_column(enum_column(Phase, "phase"), primary_key=True)
+    attempt: Mapped[int]
+    fence: Mapped[int]
+    done: Mapped[int]
+    total: Mapped[int]
+    unit: Mapped[str]
+    rate: Mapped[float | None]
+    eta_seconds: Mapped[float | None]
+    input_sha256: Mapped[str | None]
+    output_sha256: Mapped[str | None]
+    started_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class Checkpoint(Base):
+    """A checkpoint of a phase. Only what stands here may be resumed from.
+
+    Inserted under the guard, so a worker that lost its lease cannot register one.
+    """
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[CheckpointId] = mapped_column(primary_key=True)
+    job_id: Mapped[JobId] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    phase: Mapped[Phase] = mapped_column(enum_column(Phase, "phase"))
+    fence: Mapped[int]
+    step: Mapped[int]
+    input_sha256: Mapped[str]
+    uri: Mapped[str]
+    manifest_sha256: Mapped[str]
+    bytes: Mapped[int]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("job_id", "phase", "fence", "step"),)
+
+
+class Supervision(Base):
+    """What the base model wrote for a fact. `body` is the record of `mixsd.generation`, whole."""
+
+    __tablename__ = "supervision"
+
+    job_id: Mapped[JobId] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    fact_key: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ord: Mapped[int]
+    verified: Mapped[bool]
+    fence: Mapped[int]
+    body: Mapped[JsonObject]
+
+    __table_args__ = (Index(None, "job_id", "ord"),)
+
+
+class Worker(Base):
+    """A process that runs jobs, as it last reported."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    version: Mapped[int]
+    status: Mapped[str]
+    job_id: Mapped[JobId | None]
+    heartbeat_at: Mapped[datetime]

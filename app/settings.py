@@ -1,0 +1,110 @@
+"""Process configuration, read once from the environment."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, RedisDsn, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _number(value: object) -> object:
+    """Let `MIXSD_LEASE=120` or `0.5` mean seconds. Pydantic alone would demand `PT120S` there."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_number)]
+
+
+def _seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+class Settings(BaseSettings):
+    """Everything that differs between deployments.
+
+    Built once by a composition root (`mixsd.cli`, `app.main`, `worker.celery_app`) and
+    passed down as plain values. No other module reads the environment.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MIXSD_", env_file=".env", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(
+        default=Path("data"),
+        description="Where everything is kept: the SQLite file, artifacts and the work of running jobs. "
+        "API and workers of one deployment share it.",
+    )
+    database_url: str = Field(
+        default="",
+        repr=False,
+        description="SQLAlchemy URL. Empty: the SQLite file `mixsd.db` in the data folder, which is for one "
+        "machine. For a team: `postgresql+psycopg://…`.",
+    )
+    redis_url: RedisDsn | None = Field(
+        default=None,
+        repr=False,
+        description="Celery broker, for workers that run as processes of their own. `mixsd up` needs none.",
+    )
+    model_cache: Path | None = Field(
+        default=None,
+        description="Where base models are kept. Empty: `mixsd/models` in the user's cache folder.",
+    )
+    allowed_models: tuple[str, ...] = Field(
+        default=(),
+        description="Hub ids that jobs may name beside the built-in models, as a JSON list; "
+        '`["*"]` allows any. Empty: built-in models only.',
+    )
+    device: str = Field(
+        default="auto", description="Where models run: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."
+    )
+    threads: int = Field(
+        default=0, ge=0, description="Threads of a runner on the CPU. 0: as many as there are cores."
+    )
+    log_json: bool = Field(default=False, description="Write logs as JSON lines instead of text.")
+
+    max_body_bytes: int = Field(
+        default=1_000_000, ge=1000, description="Largest JSON body of a request, in bytes."
+    )
+    max_upload_bytes: int = Field(
+        default=32_000_000, ge=1000, description="Largest uploaded fact set, in bytes."
+    )
+    max_facts: int = Field(default=100_000, ge=1, description="Most facts in a fact set.")
+
+    heartbeat: Seconds = Field(default=_seconds(10), description="How often a worker renews its lease.")
+    lease: Seconds = Field(default=_seconds(60), description="Silence after which a job changes workers.")
+    sweep: Seconds = Field(
+        default=_seconds(5), description="How often lost jobs are taken back and waiting ones announced."
+    )
+    hint: Seconds = Field(default=_seconds(30), description="How often a waiting queue is announced again.")
+    idle_poll: Seconds = Field(
+        default=_seconds(1), description="How often the worker of `mixsd up` looks for a job."
+    )
+    stall: Seconds = Field(
+        default=_seconds(900), description="Silence of a running phase after which its process is ended."
+    )
+    grace: Seconds = Field(
+        default=_seconds(30), description="How long a process may take to stop before it is killed."
+    )
+    checkpoint: Seconds = Field(default=_seconds(60), description="How often training saves a checkpoint.")
+
+    @model_validator(mode="after")
+    def _lease_outlives_heartbeat(self) -> Self:
+        if self.lease < 3 * self.heartbeat:
+            raise ValueError("MIXSD_LEASE must be at least three times MIXSD_HEARTBEAT")
+        return self
+
+    @property
+    def database(self) -> str:
+        """URL of the database, with the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'mixsd.db'}"
+
+    @property
+    def artifact_dir(self) -> Path:
+        return self.data_dir / "artifacts"
+
+    @property
+    def work_dir(self) -> Path:
+        return self.data_dir / "work"

@@ -1,0 +1,13 @@
+"""Every table. Alembic, the composition roots and the tests import this: foreign keys resolve
+only once all of them are known.
+"""
+
+from app.adapters import models as adapters
+from app.db.base import Base
+from app.evaluations import models as evaluations
+from app.events import models as events
+from app.fact_sets import models as fact_sets
+from app.jobs import models as jobs
+from app.projects import models as projects
+
+__all__ = ["Base", "adapters", "evaluations", "events", "fact_sets", "jobs", "projects"]

@@ -1,0 +1,199 @@
+"""Settings of the method, checked where they are made. Nothing here loads torch."""
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from mixsd.errors import ConfigError
+
+PROMPT_STYLES: Final = ("natural", "kgfact", "reference")
+VERIFIERS: Final = ("contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex")
+SCHEDULES: Final = ("constant", "linear", "cosine")
+MAX_SEED: Final = 2**63 - 1
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must be in [{low}, {high}], got {value}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class MixConfig:
+    """How supervision is made by mixing.
+
+    Attributes:
+        lam: Chance that a target token comes from the naive conditional, in [0, 1].
+        lam_backoff: Values that take the place of `lam` as attempts fail: the attempts are divided
+            evenly among `lam` and these. Empty keeps `lam`.
+        temperature: 0 takes the likeliest token.
+        top_k: Candidates of a draw at temperatures above 0.
+        max_attempts: Attempts at each text, each with fresh draws.
+        generations: Texts per fact.
+        prompt_style: Wording of both prompts, see `mixsd.prompts`.
+        verifier: How a text is checked for the answer, see `mixsd.answers`.
+        pattern: For the verifier `regex`: a pattern with `{answer}` in it.
+        max_new_tokens: Cap of a text; one that runs into it is never accepted.
+            0 takes four times the answer's tokens plus 32.
+        fallback_to_answer: Train on the plain answer where no attempt was accepted.
+        seed: Names the draws.
+        batch_facts: Facts decoded side by side. The texts do not depend on it.
+    """
+
+    lam: float = 0.3
+    lam_backoff: tuple[float, ...] = (0.15, 0.05, 0.0)
+    temperature: float = 0.0
+    top_k: int = 64
+    max_attempts: int = 10
+    generations: int = 1
+    prompt_style: str = "natural"
+    verifier: str = "contains"
+    pattern: str = ""
+    max_new_tokens: int = 0
+    fallback_to_answer: bool = False
+    seed: int = 0
+    batch_facts: int = 24
+
+    def __post_init__(self) -> None:
+        _within("lam", self.lam, 0, 1)
+        for value in self.lam_backoff:
+            _within("lam_backoff", value, 0, 1)
+        _within("temperature", self.temperature, 0, 5)
+        _within("top_k", self.top_k, 1, 1024)
+        _within("max_attempts", self.max_attempts, 1, 1000)
+        _within("generations", self.generations, 1, 64)
+        _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        _one_of("verifier", self.verifier, VERIFIERS)
+        if self.verifier == "regex":
+            if "{answer}" not in self.pattern:
+                raise ConfigError("pattern must hold {answer} where the answer is expected")
+            try:
+                re.compile(self.pattern.replace("{answer}", "x"))
+            except re.error as error:
+                raise ConfigError(f"pattern is no regular expression: {error}") from None
+        _within("max_new_tokens", self.max_new_tokens, 0, 8192)
+        _within("seed", self.seed, 0, MAX_SEED)
+        _within("batch_facts", self.batch_facts, 1, 1024)
+
+    def lam_of(self, attempt: int) -> float:
+        """Return the chance of a naive token in an attempt, counted from 0.
+
+        Example:
+            >>> [MixConfig(max_attempts=8).lam_of(attempt) for attempt in range(8)]
+            [0.3, 0.3, 0.15, 0.15, 0.05, 0.05, 0.0, 0.0]
+        """
+        values = (self.lam, *self.lam_backoff)
+        return values[min(attempt * len(values) // self.max_attempts, len(values) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """Shape of the adapter.
+
+    Attributes:
+        rank: Width of the low-rank update.
+        alpha: Its scale is `alpha / rank`.
+        dropout: On the input of the update, while training.
+        target_modules: Names of linear layers; `all-linear` takes every one but the head.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] = ("all-linear",)
+
+    def __post_init__(self) -> None:
+        _within("rank", self.rank, 1, 512)
+        if not 0 < self.alpha <= 4096:
+            raise ConfigError(f"alpha must be in (0, 4096], got {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
+        if not self.target_modules:
+            raise ConfigError("target_modules must name at least one layer")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How the adapter is trained.
+
+    Attributes:
+        learning_rate: Peak of the schedule.
+        schedule: `constant`, `linear` or `cosine`, after `warmup_steps` of linear rise.
+        epochs: Passes over the targets.
+        max_steps: Ends training early; 0 does not.
+        batch_size: Targets per optimizer step.
+        micro_batch: Targets per forward pass; 0 takes the whole batch. The result is the same but
+            for rounding.
+        clip: Largest norm of the gradient; 0 does not clip.
+        stop_when_learned: End once the model answers every question, checked after an epoch.
+        checkpoint_seconds: How often a checkpoint is saved. 0 saves after every step.
+        seed: Names initial weights, order of targets and dropout.
+    """
+
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    learning_rate: float = 5e-4
+    schedule: str = "constant"
+    warmup_steps: int = 5
+    epochs: int = 16
+    max_steps: int = 0
+    batch_size: int = 8
+    micro_batch: int = 0
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    stop_when_learned: bool = True
+    checkpoint_seconds: float = 60.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate <= 1:
+            raise ConfigError(f"learning_rate must be in (0, 1], got {self.learning_rate}")
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _within("warmup_steps", self.warmup_steps, 0, 100_000)
+        _within("epochs", self.epochs, 1, 1000)
+        _within("max_steps", self.max_steps, 0, 10_000_000)
+        _within("batch_size", self.batch_size, 1, 4096)
+        _within("micro_batch", self.micro_batch, 0, 4096)
+        _within("weight_decay", self.weight_decay, 0, 1)
+        _within("clip", self.clip, 0, 1000)
+        _within("checkpoint_seconds", self.checkpoint_seconds, 0, 86_400)
+        _within("seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True, slots=True)
+class EvalConfig:
+    """What is measured.
+
+    Attributes:
+        max_new_tokens: Cap of an answer.
+        batch_size: Questions asked side by side.
+        verifier: How an answer is scored, see `mixsd.answers`.
+        general: Ask the built-in general-knowledge set.
+        drift: Measure the base model's own answers to open prompts under the adapter.
+        bootstrap: Resamples of the interval of a difference.
+        confidence: Of that interval.
+    """
+
+    max_new_tokens: int = 40
+    batch_size: int = 32
+    verifier: str = "contains"
+    general: bool = True
+    drift: bool = True
+    bootstrap: int = 10_000
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        _within("max_new_tokens", self.max_new_tokens, 1, 8192)
+        _within("batch_size", self.batch_size, 1, 1024)
+        _one_of("verifier", self.verifier, tuple(name for name in VERIFIERS if name != "regex"))
+        _within("bootstrap", self.bootstrap, 100, 1_000_000)
+        if not 0.5 <= self.confidence < 1:
+            raise ConfigError(f"confidence must be in [0.5, 1), got {self.confidence}")
+
+
+def as_json(config: MixConfig | TrainConfig | EvalConfig | LoraConfig) -> dict[str, Any]:
+    """Return the settings as plain data, for manifests and digests."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}

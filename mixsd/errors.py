@@ -1,0 +1,92 @@
+"""Failures that the library expects. All survive pickling: arguments only, no custom state."""
+
+from typing import ClassVar
+
+
+class MixsdError(Exception):
+    """Base of every expected failure. `code` is stable and is shown to users.
+
+    `category` says who can do something about it: `user`, `system` or `capacity`.
+    """
+
+    code: ClassVar[str] = "mixsd"
+    category: ClassVar[str] = "user"
+    retryable: ClassVar[bool] = False
+
+
+class ConfigError(MixsdError, ValueError):
+    """A setting is out of bounds."""
+
+    code: ClassVar[str] = "bad_setting"
+
+
+class NoSupervisionError(MixsdError):
+    """Not one fact got a text to train on."""
+
+    code: ClassVar[str] = "no_supervision"
+
+
+class PromptTooLongError(MixsdError):
+    """The expert prompt leaves no room for an answer."""
+
+    code: ClassVar[str] = "prompt_too_long"
+
+
+class ModelError(MixsdError):
+    """The base model cannot be used."""
+
+    code: ClassVar[str] = "bad_model"
+
+
+class ModelNotFoundError(ModelError):
+    """There is no such model, or it cannot be reached."""
+
+    code: ClassVar[str] = "model_not_found"
+
+
+class ModelNotAllowedError(ModelError):
+    """The id is malformed, or the operator does not allow it."""
+
+    code: ClassVar[str] = "model_not_allowed"
+
+
+class NoChatTemplateError(ModelError):
+    """The tokenizer has no chat template, so prompts cannot be written."""
+
+    code: ClassVar[str] = "no_chat_template"
+
+
+class UnsafeWeightsError(ModelError):
+    """The weights come in a format that can run code. Only safetensors are read."""
+
+    code: ClassVar[str] = "unsafe_weights"
+
+
+class DivergedError(MixsdError):
+    """The loss is no longer finite."""
+
+    code: ClassVar[str] = "training_diverged"
+
+
+class OutOfMemoryError(MixsdError):
+    """The device is too small for this model and batch."""
+
+    code: ClassVar[str] = "out_of_memory"
+    category: ClassVar[str] = "capacity"
+    retryable: ClassVar[bool] = True
+
+
+class DiskFullError(MixsdError):
+    """There is no room left to write to."""
+
+    code: ClassVar[str] = "disk_full"
+    category: ClassVar[str] = "capacity"
+    retryable: ClassVar[bool] = True
+
+
+class CorruptError(MixsdError):
+    """A file is not what its digest says."""
+
+    code: ClassVar[str] = "corrupt_file"
+    category: ClassVar[str] = "system"
+    retryable: ClassVar[bool] = True
