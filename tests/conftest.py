@@ -1,6 +1,7 @@
 """A migrated database on SQLite and on Postgres, and servers to talk to."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -48,6 +49,16 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     migrations.upgrade(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of base models that holds `tiny/random`. Not to be written to."""
+    from tests.fixtures.tiny import register_tiny  # noqa: PLC0415  it loads torch
+
+    cache = tmp_path_factory.mktemp("models")
+    register_tiny(cache)
+    return cache
 
 
 @pytest.fixture
