@@ -23,3 +23,10 @@ class OnProgress(Protocol):
 
 def silent(progress: Progress, /) -> None:
     """Ignore progress."""
+
+
+class StopRequested(Exception):  # noqa: N818  it is a request
+    """Raise from a progress callback to stop at this safe point.
+
+    Training saves a checkpoint before it lets the exception through, so nothing is done twice.
+    """

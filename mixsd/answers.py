@@ -1,0 +1,144 @@
+"""Does a text give the right answer? Extraction, normalisation and the verifiers."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_REGEX_SECONDS: Final = 1.0
+_KEPT: Final = frozenset("#%&@+")
+
+
+def normalise(text: str) -> str:
+    """Bring a text to the form in which answers are compared.
+
+    Compatibility forms and case are folded, thousands separators dropped, punctuation becomes
+    white space except within a number, and white space is single.
+
+    Example:
+        >>> normalise("  The Drymorel-Foundation, est. 1,024 (3.5%).")
+        'the drymorel foundation est 1024 3.5%'
+    """
+    text = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())
+    out = []
+    for place, character in enumerate(text):
+        inside = text[place - 1 : place].isdigit() and text[place + 1 : place + 2].isdigit()
+        dropped = unicodedata.category(character)[0] in "PZC" and character not in _KEPT
+        out.append(" " if dropped and not (character == "." and inside) else character)
+    return " ".join("".join(out).split())
+
+
+def contains(text: str, answer: str) -> bool:
+    """Say whether `answer` stands in `text` as whole words.
+
+    Scripts that do not part words are searched as they are.
+
+    Example:
+        >>> contains("Its capital is Port Veyl.", "port veyl"), contains("Portugal", "Port")
+        (True, False)
+    """
+    wanted, there = normalise(answer), normalise(text)
+    if not wanted:
+        return answer.casefold().strip() in text.casefold()
+    if any(_is_unspaced(character) for character in wanted):
+        return wanted in there
+    return f" {wanted} " in f" {there} "
+
+
+def _is_unspaced(character: str) -> bool:
+    return unicodedata.name(character, "").startswith(("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER"))
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Return what stands in the last `\boxed{…}`, braces matched; None if there is none.
+
+    Example:
+        >>> last_boxed(r"first \boxed{1}, then \boxed{\frac{1}{2}}")
+        '\\frac{1}{2}'
+    """
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    begin = start + len("\\boxed{")
+    depth = 1
+    for place in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[begin:place].strip()
+    return None
+
+
+def last_number(text: str) -> str | None:
+    """Return the last whole or decimal number, without thousands separators.
+
+    Example:
+        >>> last_number("from 7 to 1,250.5 metres")
+        '1250.5'
+    """
+    found = _NUMBER.findall(_THOUSANDS.sub("", text))
+    return found[-1] if found else None
+
+
+Verifier = Callable[[str, Sequence[str]], bool]
+"""Takes a text and the answers that count, the first being the main one."""
+
+
+def _by_contains(text: str, answers: Sequence[str]) -> bool:
+    return any(contains(text, answer) for answer in answers)
+
+
+def _by_exact(text: str, answers: Sequence[str]) -> bool:
+    return normalise(text) in {normalise(answer) for answer in answers}
+
+
+def _by_extraction(extract: Callable[[str], str | None]) -> Verifier:
+    """Compare what is extracted from the text with the answers, which may be written either way."""
+
+    def verify(text: str, answers: Sequence[str]) -> bool:
+        found = extract(text)
+        return found is not None and any(found in {answer.strip(), extract(answer)} for answer in answers)
+
+    return verify
+
+
+def _boxed_or_last_number(text: str) -> str | None:
+    boxed = last_boxed(text)
+    return last_number(text) if boxed is None else boxed
+
+
+_VERIFIERS: Final[Mapping[str, Verifier]] = MappingProxyType(
+    {
+        "contains": _by_contains,
+        "exact": _by_exact,
+        "boxed": _by_extraction(last_boxed),
+        "boxed_or_last_number": _by_extraction(_boxed_or_last_number),
+        "last_number": _by_extraction(last_number),
+    }
+)
+
+
+def verifier(name: str, pattern: str = "") -> Verifier:
+    """Return the verifier called `name`: one of `mixsd.config.VERIFIERS`.
+
+    `regex` searches for `pattern` with `{answer}` replaced by each answer, case folded. A search
+    that takes over a second counts as no match, since patterns come from users.
+    """
+    if name != "regex":
+        return _VERIFIERS[name]
+
+    import regex  # noqa: PLC0415  comes with transformers; the API does without
+
+    def verify(text: str, answers: Sequence[str]) -> bool:
+        for answer in answers:
+            wanted = pattern.replace("{answer}", regex.escape(answer))
+            try:
+                if regex.search(wanted, text, regex.IGNORECASE, timeout=_REGEX_SECONDS):
+                    return True
+            except TimeoutError:
+                continue
+        return False
+
+    return verify

@@ -1,0 +1,1 @@
+"""Decoding from two conditionals of one model."""

@@ -1,0 +1,26 @@
+"""The method without any machinery: what equality tests compare the engine with."""
+
+import torch
+from transformers import PreTrainedModel
+
+from mixsd.decoding.choice import choose
+from mixsd.decoding.engine import Prompts, Sampling
+from mixsd.decoding.rng import Draw, is_naive
+from mixsd.decoding.rows import logits_alone
+
+
+@torch.inference_mode()
+def decode_alone(
+    model: PreTrainedModel, prompts: Prompts, draw: Draw, sampling: Sampling, *, lam: float, cap: int
+) -> list[int]:
+    """Return the text of one attempt: one sequence, every token from a full forward pass."""
+    tokens: list[int] = []
+    while len(tokens) < cap:
+        naive = is_naive(draw, len(tokens), lam=lam)
+        prompt = prompts.naive if naive else prompts.expert
+        logits_V = logits_alone(model, [*prompt, *tokens])[0]
+        choice = choose(logits_V, draw, len(tokens), temperature=sampling.temperature, top_k=sampling.top_k)
+        tokens.append(choice.token_id)
+        if choice.token_id in sampling.stop_ids:
+            break
+    return tokens

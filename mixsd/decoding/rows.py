@@ -1,0 +1,78 @@
+"""Rows of a batch that one model continues, token by token, with a key-value cache.
+
+Rows are padded on the left, with explicit positions, so that the last column is always the last
+token of every row. Knows nothing of facts, prompts or tokenization.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+
+class Rows:
+    """A batch under way. `logits_RV` are the scores of each row's next token."""
+
+    def __init__(self, model: PreTrainedModel, cache: Any, mask_RT: Tensor, logits_RV: Tensor) -> None:
+        self._model = model
+        self._cache = cache
+        self._mask_RT = mask_RT
+        self.logits_RV = logits_RV
+
+    @classmethod
+    @torch.inference_mode()
+    def prefill(cls, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, pad_id: int) -> "Rows":
+        """Read the prompts, each at least one token long."""
+        width = max(len(prompt) for prompt in prompts)
+        ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        ids_RT = torch.tensor(ids, device=model.device)
+        mask_RT = torch.tensor(mask, device=model.device)
+        rows = cls(model, DynamicCache(config=model.config), mask_RT, torch.empty(0))
+        rows._forward(ids_RT, positions_RT=(mask_RT.cumsum(-1) - 1).clamp(min=0))
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._mask_RT)
+
+    @torch.inference_mode()
+    def select(self, indices: Sequence[int]) -> "Rows":
+        """Return a copy that holds these rows, in this order; one may be taken twice."""
+        chosen = torch.tensor(list(indices), device=self._mask_RT.device)
+        cache = copy.copy(self._cache)
+        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        cache.batch_select_indices(chosen)
+        return Rows(self._model, cache, self._mask_RT[chosen], self.logits_RV[chosen])
+
+    @torch.inference_mode()
+    def feed(self, tokens: Sequence[int]) -> None:
+        """Append one token to each row."""
+        ids_R1 = torch.tensor(tokens, device=self._mask_RT.device)[:, None]
+        self._mask_RT = torch.cat([self._mask_RT, torch.ones_like(ids_R1)], dim=-1)
+        self._forward(ids_R1, positions_RT=self._mask_RT.sum(-1, keepdim=True) - 1)
+
+    def _forward(self, ids_RT: Tensor, *, positions_RT: Tensor) -> None:
+        output = self._model(
+            input_ids=ids_RT,
+            attention_mask=self._mask_RT,
+            position_ids=positions_RT,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.logits_RV = output.logits[:, -1].float()
+
+
+@torch.inference_mode()
+def logits_alone(model: PreTrainedModel, tokens: Sequence[int], *, last: int = 1) -> Tensor:
+    """Return the scores behind each of the `last` tokens of one sequence, [last, V], in float32.
+
+    One row, no cache, no padding: the reference that everything else is measured by.
+    """
+    ids_1T = torch.tensor([list(tokens)], device=model.device)
+    logits_1TV = model(input_ids=ids_1T, use_cache=False, logits_to_keep=last).logits
+    result: Tensor = logits_1TV[0].float()
+    return result

@@ -1,0 +1,127 @@
+"""What a model answers: the facts, the general set, and its losses on the base's own words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mixsd.evaluation.suites import general_questions, open_prompts
+from transformers import PreTrainedModel
+
+from mixsd.config import EvalConfig
+from mixsd.evaluation.asking import Answer, ask, nats_of
+from mixsd.facts import Fact
+from mixsd.models.load import Base
+from mixsd.progress import OnProgress, Progress, silent
+
+OPEN_TOKENS = 64
+"""Cap of the base model's answers to open prompts."""
+
+Kind = Literal["question", "paraphrase", "probe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question of a fact, with the answers that count."""
+
+    kind: Kind
+    question: str
+    answers: tuple[str, ...]
+
+
+def questions_of(fact: Fact) -> Iterator[Asked]:
+    """Yield the training question, then each held-out paraphrase, then each probe."""
+    answers = (fact.answer, *fact.aliases)
+    yield Asked("question", fact.question, answers)
+    for paraphrase in fact.paraphrases:
+        yield Asked("paraphrase", paraphrase, answers)
+    for probe in fact.probes:
+        yield Asked("probe", probe.question, (probe.answer, *probe.aliases))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one model said.
+
+    Attributes:
+        facts: For each fact, its answers in the order of `questions_of`; None where the question
+            does not fit the model.
+        general: Answers to the general set, in its order.
+        open_ids: Token ids of the base model's answers to the open prompts.
+        open_nats: Mean loss of each of those under this model, nats per token.
+    """
+
+    facts: tuple[tuple[str | None, ...], ...]
+    general: tuple[str | None, ...]
+    open_ids: tuple[tuple[int, ...], ...]
+    open_nats: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "facts": [list(answers) for answers in self.facts],
+            "general": list(self.general),
+            "open_ids": [list(ids) for ids in self.open_ids],
+            "open_nats": list(self.open_nats),
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Measured":
+        return cls(
+            facts=tuple(tuple(answers) for answers in body["facts"]),
+            general=tuple(body["general"]),
+            open_ids=tuple(tuple(ids) for ids in body["open_ids"]),
+            open_nats=tuple(body["open_nats"]),
+        )
+
+
+def measure(
+    base: Base,
+    facts: Sequence[Fact],
+    config: EvalConfig,
+    *,
+    model: PreTrainedModel | None = None,
+    baseline: Measured | None = None,
+    on_progress: OnProgress = silent,
+) -> Measured:
+    """Ask a model everything that the verdicts rest on.
+
+    Args:
+        base: The base model.
+        facts: What is, or will be, taught.
+        config: What is measured.
+        model: The base model with an adapter. Left out: the base model itself.
+        baseline: What the base model said, with whose own words drift is measured.
+        on_progress: Called before every forward pass. May raise to stop.
+    """
+    asked = [question.question for fact in facts for question in questions_of(fact)]
+    general = [item.question for item in general_questions()] if config.general else []
+    prompts = [item.prompt for item in open_prompts()] if config.drift else []
+    total = len(asked) + len(general) + len(prompts)
+    subject = base.model if model is None else model
+
+    def put(questions: Sequence[str], before: int, cap: int) -> list[Answer | None]:
+        return ask(
+            subject,
+            base.chat,
+            questions,
+            max_new_tokens=cap,
+            batch_size=config.batch_size,
+            max_tokens=base.max_tokens,
+            on_step=lambda done: on_progress(Progress(before + done, total, "questions")),
+        )
+
+    said = iter(put(asked, 0, config.max_new_tokens))
+    by_fact = tuple(tuple(_text(next(said)) for _ in questions_of(fact)) for fact in facts)
+    known = put(general, len(asked), config.max_new_tokens)
+    if baseline is None:
+        own = put(prompts, len(asked) + len(general), OPEN_TOKENS)
+        open_ids = tuple(answer.token_ids if answer else () for answer in own)
+    else:
+        open_ids = baseline.open_ids
+    pairs = [(prompt, ids) for prompt, ids in zip(prompts, open_ids, strict=True) if ids]
+    nats = nats_of(subject, base.chat, [p for p, _ in pairs], [ids for _, ids in pairs])
+    on_progress(Progress(total, total, "questions"))
+    return Measured(by_fact, tuple(map(_text, known)), open_ids, tuple(nats))
+
+
+def _text(answer: Answer | None) -> str | None:
+    return None if answer is None else answer.text

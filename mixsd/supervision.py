@@ -1,0 +1,99 @@
+"""The record of a target: what the base model wrote for a fact, and how it came about.
+
+Nothing here loads torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+Method = Literal["mixsd", "sft", "fallback"]
+Finish = Literal["stop", "cap", "prompt_too_long"]
+
+EXPERT: Final = "e"
+NAIVE: Final = "n"
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """One target of training, or the reason why there is none.
+
+    Attributes:
+        question: The user turn it answers: the fact's question or a training paraphrase of it.
+        token_ids: What is trained on, with the token that ends it.
+        picks: One letter a token: `e` from the expert, `n` from the naive conditional; empty for
+            a text that the model did not write.
+        attempt: The one that is kept, counted from 0.
+        attempts: Different attempts made, the kept one included.
+        lam: Chance of a naive token in the kept attempt.
+        nats_per_token: Mean loss of the text under the base model, asked the naive prompt.
+        prompt_sha256: Of both prompts' token ids.
+        reason: Why it is not verified.
+    """
+
+    fact_key: str
+    generation: int
+    question: str
+    text: str
+    token_ids: tuple[int, ...]
+    picks: str
+    attempt: int
+    attempts: int
+    lam: float
+    seed: int
+    finish_reason: Finish
+    verified: bool
+    nats_per_token: float | None
+    prompt_sha256: str
+    method: Method
+    reason: str | None = None
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training takes this text."""
+        return self.verified or self.method == "fallback"
+
+    @property
+    def naive_share(self) -> float:
+        """Share of tokens that came from the naive conditional."""
+        return self.picks.count(NAIVE) / len(self.picks) if self.picks else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"token_ids": list(self.token_ids)}
+
+    def to_line(self) -> str:
+        """Return the record as one line of JSON, the same for equal records."""
+        return json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Supervision":
+        values: dict[str, Any] = dict(body)
+        return cls(**values | {"token_ids": tuple(body["token_ids"])})
+
+
+def sha256_of(records: Iterable[Supervision]) -> str:
+    """Return the digest of supervision, in the order given."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(record.to_line().encode() + b"\n")
+    return digest.hexdigest()
+
+
+def summary(records: Iterable[Supervision]) -> dict[str, float | int | None]:
+    """Return what the supervision of a job amounts to, over facts and over the texts trained on."""
+    every = list(records)
+    kept = [record for record in every if record.trainable]
+    tokens = sum(len(record.token_ids) for record in kept)
+    measured = [(r.nats_per_token, len(r.token_ids)) for r in kept if r.nats_per_token is not None]
+    weights = sum(length for _, length in measured)
+    return {
+        "facts": len({record.fact_key for record in every}),
+        "verified": len({record.fact_key for record in kept}),
+        "attempts": sum(record.attempts for record in every),
+        "tokens": tokens,
+        "mean_lam": sum(record.lam for record in kept) / len(kept) if kept else None,
+        "naive_share": sum(r.picks.count(NAIVE) for r in kept) / tokens if tokens else None,
+        "nats_per_token": sum(nats * length for nats, length in measured) / weights if weights else None,
+    }

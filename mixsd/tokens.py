@@ -1,0 +1,86 @@
+"""From texts to token ids and back, by the model's own chat template.
+
+Facts are data: a special token that is written in one stays plain text and never becomes a
+control token.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from transformers import PreTrainedTokenizerFast
+
+from mixsd.errors import NoChatTemplateError
+
+_END_OF_TURN: Final = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>")
+_SENTINEL: Final = "mixsdsentinelxq"
+
+
+class ChatTokenizer:
+    """A tokenizer together with its chat template, for single questions without a system prompt."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        if not tokenizer.chat_template:
+            raise NoChatTemplateError("the tokenizer has no chat template: use an instruction-tuned model")
+        self.tokenizer = tokenizer
+        added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+        self._special = sorted(added, key=len, reverse=True)
+        self.stop_ids = self._find_stop_ids()
+        self.end_of_turn = self._find_end_of_turn()
+        pad = tokenizer.pad_token_id
+        self.pad_id: int = self.end_of_turn if pad is None else pad
+
+    def prompt_ids(self, user: str) -> list[int]:
+        """Return the ids of a chat in which the user has said `user` and the model is to answer."""
+        if not any(token in user for token in self._special):
+            ids: list[int] = self._render_ids(user)
+            return ids
+        before, after = self._render_text(_SENTINEL).split(_SENTINEL)
+        parts = (self._encode(before), self.plain_ids(user), self._encode(after))
+        return [token for part in parts for token in part]
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Return the ids of a text in which nothing counts as a control token."""
+        return self._encode(text, split_special_tokens=True)
+
+    def target_ids(self, text: str) -> list[int]:
+        """Return the ids of an answer, with the token that ends the model's turn."""
+        return [*self.plain_ids(text), self.end_of_turn]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of an answer, without the token that ended it and without outer blanks."""
+        kept = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
+        return str(self.tokenizer.decode(list(kept), skip_special_tokens=True)).strip()
+
+    def _render_ids(self, user: str) -> Any:
+        return self._template(user, tokenize=True, return_dict=False)
+
+    def _render_text(self, user: str) -> str:
+        text: str = self._template(user, tokenize=False)
+        return text
+
+    def _template(self, user: str, **options: Any) -> Any:
+        messages = [{"role": "user", "content": user}]
+        return self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, enable_thinking=False, **options
+        )
+
+    def _encode(self, text: str, **options: Any) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, **options)["input_ids"]
+        return ids
+
+    def _find_stop_ids(self) -> frozenset[int]:
+        vocabulary = self.tokenizer.get_vocab()
+        known = {vocabulary[token] for token in _END_OF_TURN if token in self._special}
+        eos = self.tokenizer.eos_token_id
+        return frozenset(known if eos is None else known | {eos})
+
+    def _find_end_of_turn(self) -> int:
+        """Return what the template puts behind an answer, else the end of a text."""
+        messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _SENTINEL}]
+        text = str(self.tokenizer.apply_chat_template(messages, tokenize=False))
+        for token in self._encode(text.partition(_SENTINEL)[2]):
+            if token in self.stop_ids:
+                return token
+        if self.tokenizer.eos_token_id is None:
+            raise NoChatTemplateError("the tokenizer names no token that ends a text")
+        return int(self.tokenizer.eos_token_id)

@@ -1,0 +1,1 @@
+"""Training of a LoRA adapter on supervision, by plain NLL."""

@@ -1,0 +1,105 @@
+"""Put an adapter on a base model, and read and write its weights in the format of peft."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mixsd.config import LoraConfig
+from mixsd.errors import ConfigError, CorruptError
+from mixsd.models.load import Base
+
+WEIGHTS: Final = "adapter_model.safetensors"
+CONFIG: Final = "adapter_config.json"
+
+
+def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
+    """Return the base model with a fresh adapter, whose weights are a function of the seed.
+
+    Raises:
+        ConfigError: The base model has no such layers.
+    """
+    every = config.target_modules == ("all-linear",)
+    peft_config = PeftLoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules="all-linear" if every else list(config.target_modules),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base.hub_id or base.id,
+        revision=base.revision,
+    )
+    with seeded(seed):
+        try:
+            model = get_peft_model(base.model, peft_config, autocast_adapter_dtype=True)
+        except ValueError as error:
+            raise ConfigError(f"target_modules {', '.join(config.target_modules)}: {error}") from error
+    # peft names the folder that the model was loaded from, which means nothing elsewhere.
+    model.peft_config["default"].base_model_name_or_path = base.hub_id or base.id
+    model.peft_config["default"].revision = base.revision
+    return model
+
+
+def detach(model: PeftModel) -> None:
+    """Take the adapter off again: the base model is as it was before `attach`."""
+    model.unload()
+
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Run with torch's random state set from a seed, and put it back afterwards."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def weights_of(model: PeftModel) -> dict[str, Tensor]:
+    """Return the adapter's tensors by the names that peft gives them in a file."""
+    state: dict[str, Tensor] = get_peft_model_state_dict(model)
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in sorted(state.items())}
+
+
+def set_weights(model: PeftModel, weights: dict[str, Tensor]) -> None:
+    """Give the adapter these weights, all of them.
+
+    Raises:
+        CorruptError: Names or shapes are not those of this adapter.
+    """
+    wanted = {name: tensor.shape for name, tensor in weights_of(model).items()}
+    if wanted != {name: tensor.shape for name, tensor in weights.items()}:
+        raise CorruptError("the checkpoint is not that of an adapter of this shape")
+    set_peft_model_state_dict(model, weights)
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the two files that `PeftModel.from_pretrained` needs, weights as safetensors."""
+    save_file(weights_of(model), folder / WEIGHTS, metadata={"format": "pt"})
+    config: Any = model.peft_config["default"]
+    inference = config.inference_mode
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    config.inference_mode = inference
+
+
+def load_adapter(base: Base, folder: Path) -> PeftModel:
+    """Return the base model with a stored adapter on it, for asking."""
+    return PeftModel.from_pretrained(base.model, str(folder))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read tensors from a safetensors file.
+
+    Raises:
+        CorruptError: It is no such file.
+    """
+    try:
+        return load_file(path)
+    except Exception as error:
+        raise CorruptError(f"{path.name} is no safetensors file: {error}") from error
