@@ -1,0 +1,18 @@
+"""Expected failures end a command with one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from mixsd.errors import MixsdError
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn an expected failure into its message on stderr and exit status 1."""
+    try:
+        yield
+    except MixsdError as error:
+        typer.echo(f"mixsd: {error} [{error.code}]", err=True)
+        raise typer.Exit(1) from error

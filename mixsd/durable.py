@@ -1,0 +1,71 @@
+"""Folders that are complete or absent, whatever happens in between."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mixsd.errors import DiskFullError
+
+
+@contextmanager
+def whole_folder(target: Path, partial: Path) -> Iterator[Path]:
+    """Fill a folder under the name `partial`, then let it appear as `target`.
+
+    Both must lie on one file system. A `partial` that a crash left behind is thrown away, an
+    older `target` is replaced. Everything is on disk before the name is. Files end up readable
+    for everyone. If the block raises, nothing is left behind.
+
+    Raises:
+        DiskFullError: There was no room.
+    """
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _sync_tree(partial)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _swap(partial, target)
+        _sync(target.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"no room left to write {target.name}: free some space and retry") from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _swap(partial: Path, target: Path) -> None:
+    if not target.exists():
+        partial.rename(target)
+        return
+    old = partial.with_name(f"{partial.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    partial.rename(target)
+    shutil.rmtree(old)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
