@@ -91,6 +91,18 @@ class MixConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SftConfig:
+    """Plain fine-tuning on the given answers, in a sentence of ours: what MixSD is compared with."""
+
+    prompt_style: str = "natural"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        _within("seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True, slots=True)
 class LoraConfig:
     """Shape of the adapter.
 
@@ -194,6 +206,32 @@ class EvalConfig:
             raise ConfigError(f"confidence must be in [0.5, 1), got {self.confidence}")
 
 
-def as_json(config: MixConfig | TrainConfig | EvalConfig | LoraConfig) -> dict[str, Any]:
-    """Return the settings as plain data, for manifests and digests."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that decides a run, but for the facts and the base model."""
+
+    method: MixConfig | SftConfig = field(default_factory=MixConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+
+    @property
+    def method_type(self) -> str:
+        return "mixsd" if isinstance(self.method, MixConfig) else "sft"
+
+    @property
+    def generations(self) -> int:
+        return self.method.generations if isinstance(self.method, MixConfig) else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain data, for manifests and digests."""
+        return {
+            "method": {"type": self.method_type, **_plain(asdict(self.method))},
+            "training": _plain(asdict(self.training)),
+            "evaluation": _plain(asdict(self.evaluation)),
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

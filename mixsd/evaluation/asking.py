@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
@@ -45,9 +46,7 @@ def ask(
     answers: list[Answer | None] = [None] * len(questions)
     for start in range(0, len(fitting), batch_size):
         places = fitting[start : start + batch_size]
-        texts = _greedy(
-            model, chat, [prompts[p] for p in places], max_new_tokens, lambda done=start: on_step(done)
-        )
+        texts = _greedy(model, chat, [prompts[p] for p in places], max_new_tokens, partial(on_step, start))
         for place, ids in zip(places, texts, strict=True):
             answers[place] = Answer(chat.decode(ids), tuple(ids))
     on_step(len(questions))

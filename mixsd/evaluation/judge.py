@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mixsd.evaluation.suites import general_questions
-
 from mixsd.answers import verifier
 from mixsd.config import EvalConfig
 from mixsd.evaluation.measure import Asked, Measured, questions_of
 from mixsd.evaluation.outcomes import Outcome, outcome_of
 from mixsd.evaluation.statistics import Score, compare
+from mixsd.evaluation.suites import general
 from mixsd.facts import Fact
 from mixsd.supervision import Supervision
 
@@ -129,7 +128,7 @@ def _recall(kind: str, verdicts: Sequence[Verdict], config: EvalConfig) -> Score
 
 def _general(base: Measured, adapter: Measured, config: EvalConfig) -> Score:
     right = verifier("contains")
-    items = general_questions() if config.general else ()
+    items = general().items if config.general else ()
 
     def marks(said: Sequence[str | None]) -> list[float]:
         return [

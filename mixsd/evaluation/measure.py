@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from mixsd.evaluation.suites import general_questions, open_prompts
 from transformers import PreTrainedModel
 
 from mixsd.config import EvalConfig
 from mixsd.evaluation.asking import Answer, ask, nats_of
+from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress, Progress, silent
 
-OPEN_TOKENS = 64
+OPEN_TOKENS: Final = 64
 """Cap of the base model's answers to open prompts."""
 
 Kind = Literal["question", "paraphrase", "probe"]
@@ -93,9 +93,9 @@ def measure(
         on_progress: Called before every forward pass. May raise to stop.
     """
     asked = [question.question for fact in facts for question in questions_of(fact)]
-    general = [item.question for item in general_questions()] if config.general else []
-    prompts = [item.prompt for item in open_prompts()] if config.drift else []
-    total = len(asked) + len(general) + len(prompts)
+    common = [item.question for item in general().items] if config.general else []
+    prompts = [item.prompt for item in open_prompts().items] if config.drift else []
+    total = len(asked) + len(common) + len(prompts)
     subject = base.model if model is None else model
 
     def put(questions: Sequence[str], before: int, cap: int) -> list[Answer | None]:
@@ -111,9 +111,9 @@ def measure(
 
     said = iter(put(asked, 0, config.max_new_tokens))
     by_fact = tuple(tuple(_text(next(said)) for _ in questions_of(fact)) for fact in facts)
-    known = put(general, len(asked), config.max_new_tokens)
+    known = put(common, len(asked), config.max_new_tokens)
     if baseline is None:
-        own = put(prompts, len(asked) + len(general), OPEN_TOKENS)
+        own = put(prompts, len(asked) + len(common), OPEN_TOKENS)
         open_ids = tuple(answer.token_ids if answer else () for answer in own)
     else:
         open_ids = baseline.open_ids

@@ -1,0 +1,215 @@
+"""The steps of a run, for whoever keeps its state: the command line in files, the service in rows.
+
+Nothing here is written to disk but checkpoints and the adapter.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+from peft import PeftModel
+
+import mixsd
+from mixsd.answers import verifier
+from mixsd.config import MixConfig, Plan
+from mixsd.evaluation.asking import ask
+from mixsd.evaluation.judge import Judgement, judge
+from mixsd.evaluation.measure import Measured, measure
+from mixsd.evaluation.suites import general, open_prompts
+from mixsd.facts import Fact
+from mixsd.facts import sha256_of as sha256_of_facts
+from mixsd.generation import OnRecords, generate, plain, units_of
+from mixsd.models.load import Base
+from mixsd.progress import OnProgress, silent
+from mixsd.supervision import Supervision, sha256_of, summary
+from mixsd.training import lora
+from mixsd.training.batches import examples_of
+from mixsd.training.loop import Hooks, Trained, train_adapter
+
+
+def digest_of(value: Any) -> str:
+    """Return the digest of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def base_digest(base: Base) -> dict[str, str]:
+    """Return what names the base model in digests: other weights or another template, other results."""
+    return {"id": base.id, "revision": base.revision, "template_sha256": base.template_sha256}
+
+
+def baseline_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
+    """Return the digest of everything that decides what the base model answers."""
+    suites = {"general": general().sha256, "open": open_prompts().sha256}
+    settings = plan.to_json()["evaluation"]
+    return digest_of([base_digest(base), sha256_of_facts(facts), settings, suites, _versions()])
+
+
+def supervision_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
+    """Return the digest of everything that decides the supervision."""
+    method = {k: v for k, v in plan.to_json()["method"].items() if k != "batch_facts"}
+    return digest_of([base_digest(base), sha256_of_facts(facts), method, mixsd.LAW_VERSION])
+
+
+def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> str:
+    """Return the digest of everything that decides the adapter's weights."""
+    settings = {k: v for k, v in plan.to_json()["training"].items() if k != "checkpoint_seconds"}
+    method = plan.to_json()["method"]["prompt_style"]
+    return digest_of([base_digest(base), sha256_of(records), settings, method, _versions()])
+
+
+def supervise(
+    base: Base,
+    facts: Sequence[Fact],
+    plan: Plan,
+    *,
+    on_records: OnRecords,
+    done: Collection[tuple[str, int]] = frozenset(),
+    on_progress: OnProgress = silent,
+) -> None:
+    """Make the supervision that is missing, by the plan's method. See `mixsd.generation`."""
+    if isinstance(plan.method, MixConfig):
+        generate(base, facts, plan.method, on_records=on_records, done=done, on_progress=on_progress)
+        return
+    style, seed = plan.method.prompt_style, plan.method.seed
+    plain(
+        base,
+        facts,
+        prompt_style=style,
+        seed=seed,
+        on_records=on_records,
+        done=done,
+        on_progress=on_progress,
+    )
+
+
+def in_order(records: Sequence[Supervision], facts: Sequence[Fact], plan: Plan) -> list[Supervision]:
+    """Return records in the order of the facts, however they were finished."""
+    by_id = {(record.fact_key, record.generation): record for record in records}
+    return [by_id[unit.id] for unit in units_of(facts, plan.generations) if unit.id in by_id]
+
+
+def train(
+    base: Base,
+    facts: Sequence[Fact],
+    records: Sequence[Supervision],
+    plan: Plan,
+    *,
+    work: Path,
+    resume: Sequence[Path] = (),
+    hooks: Hooks = Hooks(),  # noqa: B008  frozen
+) -> Trained:
+    """Train the adapter on the supervision. See `mixsd.training.loop`."""
+    examples = examples_of(base, records, prompt_style=plan.method.prompt_style)
+    supervised = {record.fact_key for record in records if record.trainable}
+    taught = [fact for fact in facts if fact.key in supervised]
+    learned = hooks.learned or _learned(base, taught, plan)
+    return train_adapter(
+        base,
+        examples,
+        plan.training,
+        work=work,
+        input_sha256=training_input(base, records, plan),
+        resume=resume,
+        hooks=Hooks(learned, hooks.on_progress, hooks.on_checkpoint),
+    )
+
+
+def _learned(base: Base, facts: Sequence[Fact], plan: Plan) -> Callable[[PeftModel], bool]:
+    """Return a check whether a model answers every question it was taught."""
+    right = verifier(plan.evaluation.verifier)
+
+    def check(model: PeftModel) -> bool:
+        answers = ask(
+            model,  # type: ignore[arg-type]  it answers as the model inside does
+            base.chat,
+            [fact.question for fact in facts],
+            max_new_tokens=plan.evaluation.max_new_tokens,
+            batch_size=plan.evaluation.batch_size,
+            max_tokens=base.max_tokens,
+            on_step=lambda _: None,
+        )
+        return all(
+            answer is not None and right(answer.text, (fact.answer, *fact.aliases))
+            for fact, answer in zip(facts, answers, strict=True)
+        )
+
+    return check
+
+
+def evaluate(
+    base: Base,
+    adapter: Path,
+    facts: Sequence[Fact],
+    records: Sequence[Supervision],
+    baseline: Measured,
+    plan: Plan,
+    *,
+    on_progress: OnProgress = silent,
+) -> Judgement:
+    """Ask the stored adapter what the base model was asked, and compare.
+
+    Args:
+        base: The base model, without an adapter on it.
+        adapter: Folder with the two files of peft.
+        baseline: What the base model said.
+    """
+    model = lora.load_adapter(base, adapter)
+    model.eval()
+    with lora.merged(model):
+        said = measure(
+            base,
+            facts,
+            plan.evaluation,
+            model=model,  # type: ignore[arg-type]  it answers as the model inside does
+            baseline=baseline,
+            on_progress=on_progress,
+        )
+    lora.detach(model)
+    return judge(facts, records, baseline, said, plan.evaluation)
+
+
+def training_summary(trained: Trained) -> dict[str, Any]:
+    """Return what training amounted to. Losses are means over the first and the last step."""
+    return {
+        "steps": trained.steps,
+        "epochs": trained.epochs,
+        "first_loss": trained.losses[0] if trained.losses else None,
+        "last_loss": trained.losses[-1] if trained.losses else None,
+        "stopped_early": trained.stopped_early,
+    }
+
+
+def manifest(
+    base: Base,
+    facts: Sequence[Fact],
+    records: Sequence[Supervision],
+    plan: Plan,
+    training: dict[str, Any],
+    judgement: Judgement,
+) -> dict[str, Any]:
+    """Return everything that made an adapter and what was measured of it. Equal runs, equal bytes."""
+    return {
+        "base_model": base_digest(base) | {"hub_id": base.hub_id, "licence": base.licence},
+        **plan.to_json(),
+        "facts": {"n": len(facts), "sha256": sha256_of_facts(facts)},
+        "supervision": summary(records) | {"sha256": sha256_of(records), "law": mixsd.LAW_VERSION},
+        "training_result": training,
+        "suites": {"general_sha256": general().sha256, "open_sha256": open_prompts().sha256},
+        "counts": judgement.counts,
+        "scores": [score.to_json() for score in judgement.scores],
+        "versions": _versions() | {"mixsd": mixsd.__version__},
+        "compute": {"device": base.model.device.type, "threads": torch.get_num_threads()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+    }
