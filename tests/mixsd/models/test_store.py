@@ -237,6 +237,19 @@ def test_what_a_crash_left_behind_is_no_model_and_is_replaced(remote: FakeHub, c
     assert not (model.folder / "rest").exists()
 
 
+def test_a_model_under_way_is_not_where_models_are_looked_for(remote: FakeHub, cache: Path) -> None:
+    seen: list[Path] = []
+
+    def download(model_id: str, name: str, *, revision: str, local_dir: Path) -> None:
+        remote.download(model_id, name, revision=revision, local_dir=local_dir)
+        (local_dir / registry.CARD).write_text(json.dumps({"id": ID, "revision": COMMIT}))
+        seen.extend(model.folder for model in registry.on_disk(cache))
+
+    pull(ID, cache=cache, hub=Hub(remote.info, download))
+
+    assert seen == []
+
+
 def test_two_that_pull_at_once_do_the_work_once(remote: FakeHub, cache: Path) -> None:
     found: list[registry.OnDisk] = []
     threads = [
