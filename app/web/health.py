@@ -1,6 +1,6 @@
 """Is it alive, can it work, which version is it."""
 
-from importlib.metadata import version
+from importlib import metadata
 from typing import ClassVar, Final, Literal
 
 from fastapi import APIRouter
@@ -46,10 +46,10 @@ def readyz(database: DatabaseDep, settings: SettingsDep) -> Health:
     return Health()
 
 
-@router.get("/version", name="version")
-def get_version() -> Version:
+@router.get("/version")
+def version() -> Version:
     """Say which version runs."""
-    return Version(version=version("mixsd"))
+    return Version(version=metadata.version("mixsd"))
 
 
 def check_database(database: Database) -> None:
