@@ -27,13 +27,18 @@ def answer(
         "ETag": f'"{tag}"',
         "Cache-Control": "private, no-cache",
         "Accept-Ranges": "none",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Disposition": _disposition(name),
     }
     if _has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     if length is not None:
         headers["Content-Length"] = str(length)
     return StreamingResponse(content, headers=headers, media_type=media_type)
+
+
+def _disposition(name: str) -> str:
+    quoted = quote(name, safe="")
+    return f'attachment; filename="{name}"' if quoted == name else f"attachment; filename*=UTF-8''{quoted}"
 
 
 def _has(if_none_match: str, tag: str) -> bool:
