@@ -1,11 +1,14 @@
 """One file out of many, made while it is sent. The same adapter gives the same bytes each time."""
 
 import gzip
+import io
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final, Protocol
+
+from typing_extensions import Buffer
 
 from app.adapters.models import AdapterFile
 from app.adapters.schemas import Format
@@ -79,18 +82,20 @@ def chunks(store: ArtifactStore, sha256: str) -> Iterator[bytes]:
 _PACKERS: Final[Mapping[Format, _Pack]] = {Format.TAR_GZ: _tar_gz, Format.ZIP: _zip}
 
 
-class _Sink:
-    """A file that hands on what was written to it."""
+class _Sink(io.RawIOBase):
+    """A file that hands on what was written to it. It cannot be sought, so archives are streams."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._parts: list[bytes] = []
 
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        self._parts.append(bytes(data))
-        return len(data)
+    def writable(self) -> bool:
+        return True
 
-    def flush(self) -> None:
-        pass
+    def write(self, data: Buffer) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        return len(part)
 
     def take(self) -> bytes:
         taken = b"".join(self._parts)

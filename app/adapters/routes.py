@@ -54,9 +54,7 @@ def download_adapter(
     form: Annotated[Format, Query(alias="format")] = Format.TAR_GZ,
 ) -> Response:
     """Fetch an adapter as one archive. It unpacks into the folder `adapter`, which `peft` can load."""
-    found = service.download_adapter(
-        database, store, project_id=project_id, adapter_id=adapter_id, form=form
-    )
+    found = service.download_adapter(database, store, project_id=project_id, adapter_id=adapter_id, form=form)
     return downloads.answer(
         request,
         found.content,

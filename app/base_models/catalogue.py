@@ -25,7 +25,7 @@ def revision_for(model_id: str, revision: str | None, *, allowed: Collection[str
         raise ModelNotAllowedError(str(error), "/base_model") from None
     built_in = registry.BUILT_IN.get(model_id)
     if revision is None:
-        return built_in and built_in.revision
+        return built_in.revision if built_in else None
     try:
         registry.check_revision(revision)
     except library.ModelNotAllowedError as error:
@@ -54,7 +54,7 @@ def get_model(cache: Path, model_id: str, *, allowed: Collection[str]) -> ModelR
     except library.ModelNotAllowedError as error:
         raise ModelNotFoundError(str(error)) from None
     built_in = registry.BUILT_IN.get(model_id)
-    return _read(model_id, registry.find(cache, model_id, built_in and built_in.revision))
+    return _read(model_id, registry.find(cache, model_id, built_in.revision if built_in else None))
 
 
 def _read(model_id: str, there: OnDisk | None) -> ModelRead:
@@ -63,7 +63,7 @@ def _read(model_id: str, there: OnDisk | None) -> ModelRead:
         return _built_in(built_in, on_disk=there is not None and there.revision == built_in.revision)
     return ModelRead(
         id=model_id,
-        revision=there and there.revision,
+        revision=there.revision if there else None,
         licence=_of_card(there, "licence", str),
         parameters=_of_card(there, "parameters", int),
         bytes=_of_card(there, "bytes", int),

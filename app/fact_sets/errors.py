@@ -26,7 +26,9 @@ class FactSetInUseError(ConflictError):
     code: ClassVar[str] = "fact_set_in_use"
 
     def __init__(self, fact_set_id: str, job_id: str) -> None:
-        super().__init__(f"job {job_id} still works with fact set {fact_set_id}: cancel it or wait for its end")
+        super().__init__(
+            f"job {job_id} still works with fact set {fact_set_id}: cancel it or wait for its end"
+        )
 
 
 class TooManyFactsError(TooLargeError):
@@ -40,9 +42,7 @@ class UnsupportedFormatError(UnsupportedMediaError):
     code: ClassVar[str] = "unsupported_media_type"
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        super().__init__(
-            f"send facts with one of these as Content-Type, and without Content-Encoding: {', '.join(allowed)}"
-        )
+        super().__init__(f"send facts as one of {', '.join(allowed)}, and without Content-Encoding")
 
 
 class MalformedJsonError(MalformedError):

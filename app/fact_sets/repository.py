@@ -55,9 +55,7 @@ def _canonical(bodies: Sequence[dict[str, object]]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def get_fact_set(
-    session: Session, fact_set_id: str, *, project_id: ProjectId, hold: bool = False
-) -> FactSet:
+def get_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId, hold: bool = False) -> FactSet:
     """Return one of the project's fact sets; with `hold` it cannot be deleted before the commit.
 
     Raises:
@@ -78,9 +76,7 @@ def count_of(session: Session, fact_set_id: FactSetId) -> int:
 
 
 def list_fact_sets(session: Session, cut: Cut[str], *, project_id: ProjectId) -> Sequence[FactSet]:
-    statement = select(FactSet).where(
-        FactSet.project_id == project_id, FactSet.status == FactSetStatus.READY
-    )
+    statement = select(FactSet).where(FactSet.project_id == project_id, FactSet.status == FactSetStatus.READY)
     return session.scalars(cut_by(statement, FactSet.id, cut)).all()
 
 

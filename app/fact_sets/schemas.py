@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SkipValidation
 
 from app.fact_sets.models import FactRow
 from app.ids import FactSetId
 
-EXAMPLE_FACTS = [
+EXAMPLE_FACTS: list[JsonValue] = [
     {
         "key": "vorlund-capital",
         "question": "What is the capital of Vorlund?",
@@ -84,7 +84,9 @@ class Rejected(BaseModel):
 
 
 class FactSetCreated(FactSetRead):
-    rejected: Annotated[list[Rejected], Field(description="At most 1000 problems of facts that were left out.")]
+    rejected: Annotated[
+        list[Rejected], Field(description="At most 1000 problems of facts that were left out.")
+    ]
     total_rejected: Annotated[int, Field(description="How many problems there are.")]
 
 

@@ -37,7 +37,9 @@ def create_fact_set(
         fact_set = repository.add_fact_set(
             session, upload.facts, project_id=project_id, name=upload.name or name, now=clock()
         )
-    log.info("fact_set.created", fact_set_id=fact_set.id, facts=fact_set.n_facts, rejected=upload.total_rejected)
+    log.info(
+        "fact_set.created", fact_set_id=fact_set.id, facts=fact_set.n_facts, rejected=upload.total_rejected
+    )
     return FactSetCreated(
         **FactSetRead.model_validate(fact_set).model_dump(),
         rejected=[Rejected.model_validate(problem) for problem in upload.rejected],

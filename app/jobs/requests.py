@@ -57,7 +57,9 @@ class MixsdMethod(_Request):
         if self.verifier != "regex":
             return self
         if "{answer}" not in self.pattern:
-            raise PydanticCustomError("bad_pattern", "`pattern` must hold {{answer}} where the answer is expected")
+            raise PydanticCustomError(
+                "bad_pattern", "`pattern` must hold {{answer}} where the answer is expected"
+            )
         try:
             re.compile(self.pattern.replace("{answer}", "x"))
         except (re.error, RecursionError, OverflowError):
@@ -131,9 +133,9 @@ class JobCreate(_Request):
     base_model: Annotated[str, Field(max_length=200, description="A built-in id, or `owner/name`.")]
     revision: Annotated[str | None, Field(max_length=100, description="Commit, tag or branch.")] = None
     fact_set_id: Annotated[str | None, Field(max_length=40)] = None
-    facts: Annotated[
-        list[SkipValidation[Fact]] | None, Field(description="Makes a fact set on the way.")
-    ] = None
+    facts: Annotated[list[SkipValidation[Fact]] | None, Field(description="Makes a fact set on the way.")] = (
+        None
+    )
     method: Method
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()

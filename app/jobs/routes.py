@@ -52,9 +52,7 @@ def list_jobs(
     fact_set_id: str | None = None,
 ) -> Page[JobRead]:
     """List jobs, newest first."""
-    jobs = service.list_jobs(
-        database, cut, project_id=project_id, status=job_status, fact_set_id=fact_set_id
-    )
+    jobs = service.list_jobs(database, cut, project_id=project_id, status=job_status, fact_set_id=fact_set_id)
     return Page[JobRead].of(jobs, cut)
 
 

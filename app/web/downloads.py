@@ -14,7 +14,11 @@ def documented(*media_types: str) -> dict[int | str, dict[str, Any]]:
     """Document a route that answers with one of these, or that nothing has changed."""
     headers = {"ETag": {"schema": {"type": "string"}, "description": "Changes if the content does."}}
     return {
-        200: {"description": "The content.", "headers": headers, "content": dict.fromkeys(media_types, BINARY)},
+        200: {
+            "description": "The content.",
+            "headers": headers,
+            "content": dict.fromkeys(media_types, BINARY),
+        },
         304: {"description": "The content is still that of `If-None-Match`."},
     }
 

@@ -21,7 +21,8 @@ DOCS_PATH: Final = "/docs"
 # The page of the docs has a script of its own, and loads Swagger UI from where FastAPI says.
 _DOCS_POLICY: Final = (
     "default-src 'none'; frame-ancestors 'none'; connect-src 'self'; "
-    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
     "img-src data: https://fastapi.tiangolo.com"
 )
 

@@ -1,6 +1,6 @@
 """The contract as OpenAPI 3.1, with what FastAPI does not add by itself."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -24,9 +24,11 @@ def install(app: FastAPI, *models: type[BaseModel]) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = generate()
-            _, more = models_json_schema(
-                [(model, "validation") for model in (Problem, *models)], ref_template=REF_TEMPLATE
-            )
+            every: list[type[BaseModel]] = [Problem, *models]
+            named: list[tuple[type[BaseModel], Literal["validation"]]] = [
+                (model, "validation") for model in every
+            ]
+            _, more = models_json_schema(named, ref_template=REF_TEMPLATE)
             known = schema["components"]["schemas"]
             schema["components"]["schemas"] = dict(sorted({**more["$defs"], **known}.items()))
             app.openapi_schema = schema

@@ -113,7 +113,7 @@ def install(app: FastAPI) -> None:
 def _expected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.AppError)  # noqa: S101  as it was registered
     status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
-    return _answer(request, status, error.code, str(error), **error.members())
+    return _answer(request, status, error.code, str(error), members=error.members())
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -121,7 +121,7 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     found = invalid.problems_of(error)
     detail = "; ".join(f"{p.pointer or 'request'}: {p.detail}" for p in found[:3])
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-    return _answer(request, HTTPStatus(422), "invalid_request", detail + more, **errors.listed(found))
+    return _answer(request, HTTPStatus(422), "invalid_request", detail + more, members=errors.listed(found))
 
 
 def _by_the_framework(request: Request, error: Exception) -> JSONResponse:
@@ -144,7 +144,9 @@ def _database(request: Request, error: Exception) -> JSONResponse:
 
 def _is_full(error: Exception) -> bool:
     cause = getattr(error, "orig", None)
-    return getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(cause, "sqlstate", "") == "53100"
+    return (
+        getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(cause, "sqlstate", "") == "53100"
+    )
 
 
 def _bug(request: Request, error: Exception) -> JSONResponse:
@@ -158,17 +160,18 @@ def _answer(
     code: str,
     detail: str,
     headers: Mapping[str, str] = MappingProxyType({}),
-    **members: Any,
+    members: Mapping[str, Any] = MappingProxyType({}),
 ) -> JSONResponse:
-    if "errors" in members:
-        members["errors"] = [InputError.model_validate(error) for error in members["errors"][:MAX_LISTED]]
+    shown = dict(members)
+    if "errors" in shown:
+        shown["errors"] = [InputError.model_validate(error) for error in shown["errors"][:MAX_LISTED]]
     problem = Problem(
         title=title_of(status),
         status=status,
         detail=detail,
         code=code,
         request_id=request.state.request_id,
-        **members,
+        **shown,
     )
     return JSONResponse(
         problem.model_dump(mode="json", exclude_none=True),
