@@ -44,7 +44,7 @@ def _problem(found: dict[str, Any], body: Any) -> InputProblem:
     code = _CODES.get(kind, wrong_type)
     if path[0] != "body":
         return InputProblem(code, f"{path[0]} parameter `{path[-1]}`: {_said(found)}")
-    pointer = _pointer(path, body)
+    pointer = _pointer(path[1:], body, missing=kind == "missing")
     if kind == "union_tag_invalid":  # the error stands at the union, the mistake in its tag
         pointer += f"/{found['ctx']['discriminator'].strip(chr(39))}"
     return InputProblem(code, _said(found), pointer=pointer)
@@ -62,16 +62,16 @@ def _said(found: dict[str, Any]) -> str:
             return str(found["msg"])
 
 
-def _pointer(path: Sequence[str | int], body: Any) -> str:
+def _pointer(path: Sequence[str | int], body: Any, *, missing: bool) -> str:
     """Return the JSON pointer of an error in the body.
 
     Pydantic's path also names the members of unions it tried. Those are no keys of the body, and
-    are left out.
+    are left out; only a field that is `missing` stands at the end of its path.
     """
     steps: list[str] = []
     here = body
-    for depth, step in enumerate(path[1:], start=2):
-        if isinstance(here, dict) and (step in here or depth == len(path)):
+    for depth, step in enumerate(path, start=1):
+        if isinstance(here, dict) and (step in here or (missing and depth == len(path))):
             here = here.get(step)
         elif isinstance(here, list) and isinstance(step, int):
             here = here[step]

@@ -111,9 +111,7 @@ def another_project(database: Database) -> ProjectId:
     return project.id
 
 
-def _an_evaluation(
-    database: Database, job_id: JobId, adapter_id: AdapterId, project_id: ProjectId
-) -> None:
+def _an_evaluation(database: Database, job_id: JobId, adapter_id: AdapterId, project_id: ProjectId) -> None:
     evaluation = Evaluation(
         id=EvaluationId(new_id("eval", now=NOW)),
         project_id=project_id,

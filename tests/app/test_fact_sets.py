@@ -39,7 +39,9 @@ def test_a_document_of_facts_becomes_a_set(client: TestClient) -> None:
     assert created["sha256"] == sha256_of(canonical)
 
 
-@pytest.mark.parametrize("kind", ["application/jsonl", "application/x-ndjson", "application/JSONL; charset=utf-8"])
+@pytest.mark.parametrize(
+    "kind", ["application/jsonl", "application/x-ndjson", "application/JSONL; charset=utf-8"]
+)
 def test_a_file_of_lines_becomes_a_set(client: TestClient, kind: str) -> None:
     answer = client.post(
         "/fact-sets", params={"name": "lines"}, content=lines(RIVER), headers={"Content-Type": kind}
