@@ -6,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app import log
 from app.db.engine import Database
 from app.main import build_app
 from app.settings import Settings
@@ -55,6 +56,7 @@ def dispatcher() -> ListeningDispatcher:
 def api(
     database: Database, store: LocalStore, dispatcher: ListeningDispatcher, settings: Settings
 ) -> FastAPI:
+    log.configure(json=False)
     return build_app(database, store, dispatcher, settings)
 
 
