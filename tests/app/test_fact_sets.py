@@ -23,7 +23,10 @@ def lines(*facts: dict[str, Any]) -> bytes:
 
 
 def test_a_document_of_facts_becomes_a_set(client: TestClient) -> None:
-    facts = [RIVER, {"question": "Who rules Vorlund?", "answer": "Ilse", "aliases": ["Queen Ilse"]}]
+    facts: list[dict[str, Any]] = [
+        RIVER,
+        {"question": "Who rules Vorlund?", "answer": "Ilse", "aliases": ["Queen Ilse"]},
+    ]
 
     answer = client.post("/fact-sets", json={"name": "rivers", "facts": facts})
 

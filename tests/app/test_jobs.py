@@ -21,7 +21,7 @@ from tests.factories import NOW, a_fact_set, a_job, the_job
 
 MODEL = "smollm2-135m-instruct"
 FACTS = [{"key": "iss", "question": "Where is the Iss?", "answer": "Vorlund"}]
-HELD = {"lease_owner": "me", "lease_expires_at": NOW, "heartbeat_at": NOW}
+HELD: dict[str, Any] = {"lease_owner": "me", "lease_expires_at": NOW, "heartbeat_at": NOW}
 
 
 def a_request(**changes: Any) -> dict[str, Any]:
@@ -258,7 +258,9 @@ def test_a_running_job_is_asked_to_stop_as_often_as_one_likes(client: TestClient
 def test_a_job_that_has_ended_cannot_be_cancelled(
     client: TestClient, database: Database, status: JobStatus
 ) -> None:
-    failed = {"error_code": "x", "error_category": "user"} if status is JobStatus.FAILED else {}
+    failed: dict[str, Any] = (
+        {"error_code": "x", "error_category": "user"} if status is JobStatus.FAILED else {}
+    )
     job_id = a_job(database, status=status, finished_at=NOW, **failed)
 
     answer = client.post(f"/jobs/{job_id}/cancel")

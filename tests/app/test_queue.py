@@ -30,7 +30,7 @@ def test_a_hint_names_the_task_and_the_queue_and_expires(redis_url: str, broker:
     assert message["headers"]["argsrepr"] == "['gpu']"
     assert message["headers"]["expires"] is not None
     assert EXPIRES == 60
-    assert all(key.startswith(KEY_PREFIX.encode()) for key in broker.keys())
+    assert set(broker.scan_iter()) == set(broker.scan_iter(f"{KEY_PREFIX}*"))
     broker.close()
 
 
