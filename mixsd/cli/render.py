@@ -35,7 +35,7 @@ Json = Mapping[str, Any]
 def report(body: Json, facts: Iterable[Json]) -> RenderableType:
     """Return all of a job's report, given the results of its facts."""
     parts: list[RenderableType] = [fact_table(facts), Text()]
-    parts.append(Text(f"Facts: {outcome_counts(body['counts'])}"))
+    parts.append(Text(outcome_counts(body["counts"])))
     if body["scores"]:
         parts += [Text(), score_table(body["scores"], body.get("confidence"))]
     lines = [supervision_line(body.get("supervision")), training_line(body.get("training"))]

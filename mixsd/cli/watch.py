@@ -53,7 +53,7 @@ class Bars:
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.description:>10}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, complete_style="cyan", finished_style="green"),
             TextColumn("{task.fields[amount]}", justify="right"),
             TextColumn("{task.fields[pace]}", justify="right", style="dim"),
             console=console,
