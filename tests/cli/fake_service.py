@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from mixsd.cli.child import free_port
@@ -28,6 +28,7 @@ class FakeService:
 
     def __init__(self, fails: str = "") -> None:
         self.fails = fails
+        self.uploads: list[bytes] = []
         self.requests: list[dict[str, Any]] = []
         self.polls = 0
         self.cancelled = False
@@ -35,7 +36,7 @@ class FakeService:
 
     def job(self) -> dict[str, Any]:
         done = self.polls >= len(UNITS)
-        status = "queued" if self.polls == 0 else "running"
+        status = "queued" if self.polls <= 0 else "running"
         if done:
             status = "failed" if self.fails else "succeeded"
         if self.cancelled:
@@ -50,6 +51,7 @@ class FakeService:
         return {
             "id": JOB,
             "status": status,
+            "phase": progress[-1]["phase"] if status == "running" else None,
             "terminal": status in {"failed", "succeeded", "cancelled"},
             "progress": progress,
             "error": error if status == "failed" else None,
@@ -58,10 +60,22 @@ class FakeService:
 
 def create_app(fake: FakeService) -> FastAPI:
     app = FastAPI()
+    add_requests(app, fake)
+    add_results(app, fake)
+    return app
+
+
+def add_requests(app: FastAPI, fake: FakeService) -> None:
+    """Add what a client sends, and the job that comes of it."""
 
     @app.get("/readyz")
     def readyz() -> dict[str, str]:
         return {"status": "ready"}
+
+    @app.post("/fact-sets", status_code=201)
+    async def create_fact_set(request: Request) -> dict[str, Any]:
+        fake.uploads.append(await request.body())
+        return {"id": "fset_1"}
 
     @app.post("/jobs", status_code=202)
     def create_job(body: dict[str, Any]) -> Response:
@@ -82,6 +96,10 @@ def create_app(fake: FakeService) -> FastAPI:
         fake.cancelled = True
         return fake.job()
 
+
+def add_results(app: FastAPI, fake: FakeService) -> None:
+    """Add what a client reads once the job has ended."""
+
     @app.get("/jobs/{job_id}/report")
     def report(job_id: str) -> dict[str, Any]:
         return a_report()
@@ -96,8 +114,6 @@ def create_app(fake: FakeService) -> FastAPI:
     @app.get("/adapters/{adapter_id}/download")
     def download(adapter_id: str) -> Response:
         return Response(fake.archive, media_type="application/gzip")
-
-    return app
 
 
 def a_result(key: str, *, outcome: str = "learned", adapter_answer: str | None = None) -> dict[str, Any]:
