@@ -49,5 +49,5 @@ FROM runtime AS worker
 COPY --from=build-worker /opt/mixsd /opt/mixsd
 USER 10001:10001
 HEALTHCHECK --interval=60s --timeout=30s --start-period=60s --retries=3 \
-    CMD ["sh", "-c", "celery --app worker.celery_app inspect ping --timeout 10 --destination celery@$(hostname)"]
+    CMD ["sh", "-c", "celery --app worker.celery_app:celery inspect ping --timeout 10 --destination celery@$(hostname)"]
 CMD ["mixsd", "worker"]

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from mixsd.cli.client import Client, ServiceError
 from mixsd.cli.watch import display_on, follow
 from mixsd.errors import MixsdError
 from mixsd.facts import read_facts
-from mixsd.models.registry import default_cache
+from mixsd.models.registry import default_cache, find
 from mixsd.progress import Progress
 
 LOG_WIDTH: Final = 140
@@ -75,9 +76,9 @@ def _teach(
         raise ServiceError(_why(job))
     report = client.report(job_id)
     facts = list(client.facts(job_id))
-    adapter = _fetch(client, report["adapter"]["id"], data)
     stdout = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     stdout.print(render.report(report, facts))
+    adapter = _fetch(client, report["adapter"]["id"], data)
     base = report["base_model"]["id"]
     asked = next((fact["question"] for fact in facts if fact["outcome"] == "learned"), facts[0]["question"])
     typer.echo(f"\nThe adapter lies in {adapter}\n\n{next_steps(data, job_id, adapter, base, asked)}")
@@ -109,27 +110,27 @@ def _fetch(client: Client, adapter_id: str, data: Path) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack an adapter; `folder` is complete or absent afterwards.
+    """Unpack an adapter into `folder`, which is complete or absent afterwards, and return it.
 
-    Nothing is written outside of it, whatever the archive says. Returns the folder that holds
-    the weights: `folder`, or the one within it if the archive has a top folder.
+    The adapter may lie in a folder of the archive; that one becomes `folder`. Nothing is written
+    elsewhere, whatever the archive says.
 
     Raises:
-        ServiceError: The archive is damaged, or holds what an adapter has no use for.
+        ServiceError: The archive is damaged, or holds no adapter, or what has no place in one.
     """
     partial = folder.with_name(f"{folder.name}.partial")
     try:
         with tarfile.open(archive, "r:gz") as tar:
             tar.extractall(partial, filter="data")
-        found = [path.parent for path in sorted(partial.glob("**/adapter_config.json"))]
+        found = sorted(partial.glob("**/adapter_config.json"))
         if not found:
             raise ServiceError(f"{archive} holds no adapter_config.json")
-        partial.rename(folder)
-    except (tarfile.TarError, EOFError) as error:
+        found[0].parent.rename(folder)
+    except (tarfile.TarError, zlib.error, EOFError) as error:
         raise ServiceError(f"{archive} cannot be unpacked: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return folder / found[0].relative_to(partial)
+    return folder
 
 
 def fresh_folder(wanted: Path) -> Path:
@@ -188,6 +189,9 @@ def _pull(model: str) -> None:
     from app.settings import Settings
     from mixsd.models.store import pull
 
+    cache = Settings().model_cache or default_cache()
+    if find(cache, model) is None:
+        _say(f"Getting the base model {model} into {cache}.")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Bars(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
         task = bars.add_task(model, total=None)
@@ -195,7 +199,7 @@ def _pull(model: str) -> None:
         def show(progress: Progress, /) -> None:
             bars.update(task, completed=progress.done, total=progress.total or None)
 
-        pull(model, cache=Settings().model_cache or default_cache(), on_progress=show)
+        pull(model, cache=cache, on_progress=show)
 
 
 def _say(line: str) -> None:

@@ -100,29 +100,36 @@ def interval_title(confidence: float | None) -> str:
 
 
 def supervision_line(summary: Json | None) -> str:
-    """Return how the supervision was made, or nothing if there is none."""
-    if not summary:
-        return ""
-    figures = [
-        f"{summary['verified']} of {summary['facts']} facts have a verified text",
-        f"{summary['attempts']} attempts",
-        f"{summary['tokens']} tokens",
-    ]
-    named = (("mean lam {:.2f}", "mean_lam"), ("naive share {:.0%}", "naive_share"))
-    figures += [form.format(summary[name]) for form, name in named if summary.get(name) is not None]
-    if summary.get("nats_per_token") is not None:
-        figures.append(f"{summary['nats_per_token']:.2f} nats per token under the base model")
-    return f"Supervision: {', '.join(figures)}"
+    """Return how the supervision was made, as far as it is known; nothing if there is none."""
+    figures = _known(
+        summary,
+        ("{verified} of {facts} facts have a verified text", "verified", "facts"),
+        ("{attempts} attempts", "attempts"),
+        ("{tokens} tokens", "tokens"),
+        ("mean lam {mean_lam:.2f}", "mean_lam"),
+        ("naive share {naive_share:.0%}", "naive_share"),
+        ("{nats_per_token:.2f} nats per token under the base model", "nats_per_token"),
+    )
+    return f"Supervision: {', '.join(figures)}" if figures else ""
 
 
 def training_line(summary: Json | None) -> str:
-    """Return how training went, or nothing if there was none."""
-    if not summary:
-        return ""
-    early = ", stopped early because every fact was learned" if summary.get("stopped_early") else ""
-    losses = [summary.get("first_loss"), summary.get("last_loss")]
-    fell = "" if None in losses else f", loss {losses[0]:.2f} to {losses[1]:.2f}"
-    return f"Training: {summary['steps']} steps in {summary['epochs']} epochs{fell}{early}"
+    """Return how training went, as far as it is known; nothing if there was none."""
+    figures = _known(
+        summary,
+        ("{steps} steps", "steps"),
+        ("{epochs:g} epochs", "epochs"),
+        ("loss {first_loss:.2f} to {last_loss:.2f}", "first_loss", "last_loss"),
+    )
+    if summary and summary.get("stopped_early"):
+        figures.append("stopped early because every fact was learned")
+    return f"Training: {', '.join(figures)}" if figures else ""
+
+
+def _known(summary: Json | None, *forms: tuple[str, ...]) -> list[str]:
+    """Fill in the forms all of whose figures are known. Each comes with the names of its figures."""
+    known = {name: value for name, value in (summary or {}).items() if value is not None}
+    return [form.format_map(known) for form, *names in forms if all(name in known for name in names)]
 
 
 def phase_table(phases: Sequence[Json]) -> Table:

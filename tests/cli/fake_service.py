@@ -54,6 +54,7 @@ class FakeService:
             "phase": progress[-1]["phase"] if status == "running" else None,
             "terminal": status in {"failed", "succeeded", "cancelled"},
             "progress": progress,
+            "adapter_id": "adp_1" if status == "succeeded" else None,
             "error": error if status == "failed" else None,
         }
 
@@ -167,10 +168,11 @@ def an_archive(*names: str) -> bytes:
     """Return a `.tar.gz` of small files: those of an adapter if none is named."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name in names or ("adapter_config.json", "adapter_model.safetensors"):
+        for name in names or ("adapter/adapter_config.json", "adapter/adapter_model.safetensors"):
             member = tarfile.TarInfo(name)
-            member.size = len(name)
-            tar.addfile(member, io.BytesIO(name.encode()))
+            content = f"content of {name}".encode()
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
 

@@ -53,7 +53,9 @@ def test_the_demo_leaves_the_adapter_unpacked_and_says_where(facts: Path) -> Non
         result = run_demo(url, facts)
 
     adapter = facts.with_name("demo") / "adapter"
-    assert (adapter / "adapter_model.safetensors").read_bytes() == b"adapter_model.safetensors"
+    assert (
+        adapter / "adapter_model.safetensors"
+    ).read_text() == "content of adapter/adapter_model.safetensors"
     assert f"The adapter lies in {adapter}" in result.stdout
     assert not list(adapter.parent.glob("*.partial"))
 
@@ -126,11 +128,15 @@ def test_a_damaged_archive_leaves_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [archive]
 
 
-def test_an_adapter_in_a_top_folder_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("top", ["", "adp_1/"])
+def test_an_adapter_is_unpacked_whether_or_not_the_archive_has_a_top_folder(tmp_path: Path, top: str) -> None:
     archive = tmp_path / "adapter.tar.gz"
-    archive.write_bytes(an_archive("adp_1/adapter_config.json"))
+    archive.write_bytes(an_archive(f"{top}adapter_config.json"))
 
-    assert unpack(archive, tmp_path / "adapter") == tmp_path / "adapter" / "adp_1"
+    folder = unpack(archive, tmp_path / "adapter")
+
+    assert [path.relative_to(tmp_path) for path in folder.iterdir()] == [Path("adapter/adapter_config.json")]
+    assert sorted(tmp_path.iterdir()) == [folder, archive]
 
 
 def test_a_former_run_is_left_alone(tmp_path: Path) -> None:

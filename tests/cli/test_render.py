@@ -32,7 +32,7 @@ def test_a_report_holds_every_figure_of_the_job() -> None:
         "2.35 nats",
     ):
         assert figure in text
-    assert "48 steps in 16 epochs, loss 3.50 to 0.25, stopped early" in text
+    assert "48 steps, 16 epochs, loss 3.50 to 0.25, stopped early" in text
     assert "1 min 11 s" in text
     assert "1 min 15 s" in text  # all phases
 
@@ -68,6 +68,11 @@ def test_a_job_without_evaluation_can_be_shown() -> None:
 
     assert "2 facts" in text
     assert "Training" not in text
+
+
+def test_figures_that_are_not_known_are_left_out() -> None:
+    assert render.supervision_line({"facts": 2, "verified": None, "tokens": 61}) == "Supervision: 61 tokens"
+    assert render.training_line({"steps": None, "stopped_early": None}) == ""
 
 
 def test_a_fact_that_was_not_asked_is_shown_without_answers() -> None:
