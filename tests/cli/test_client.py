@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -104,5 +105,17 @@ def test_a_refused_download_leaves_nothing_behind(tmp_path: Path) -> None:
 
     with pytest.raises(ServiceError, match="the job has not finished"):
         a_client(httpx2.Response(409, json=problem)).download_adapter("adp_1", tmp_path / "adapter.tar.gz")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
+    class Broken(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"half"
+            raise httpx2.ReadError("the connection was reset")
+
+    with pytest.raises(ServiceError, match="the connection was reset"):
+        a_client(httpx2.Response(200, stream=Broken())).download_adapter("adp_1", tmp_path / "adapter.tar.gz")
 
     assert list(tmp_path.iterdir()) == []
