@@ -1,12 +1,40 @@
-"""`mixsd`, the one command. Composition root: each command imports what it needs when it runs."""
+"""`mixsd`, the one command. Composition root: it puts programs together and holds no rules.
+
+Each command imports what it needs when it runs. So `mixsd --help` is quick, and the library's
+own commands load neither web framework nor database.
+"""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from mixsd.cli.models import models
 
-cli = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Teach language models new facts without making them forget.",
-)
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 cli.add_typer(models, name="models")
+
+
+@cli.callback()
+def about() -> None:
+    """Teach language models new facts without making them forget."""
+
+
+@cli.command("demo")
+def run_demo(
+    data: Annotated[
+        Path, typer.Option(help="Where to keep it all. If it is in use, a new folder beside it is taken.")
+    ] = Path("data/demo"),
+    port: Annotated[int, typer.Option(help="Port of the service; 0 takes a free one.")] = 0,
+    facts: Annotated[Path, typer.Option(help="Facts to teach, JSONL or JSON.")] = Path(
+        "examples/facts.jsonl"
+    ),
+    model: Annotated[str, typer.Option(help="Base model.")] = "smollm2-135m-instruct",
+    url: Annotated[str, typer.Option(help="Use the service that runs there and start none.")] = "",
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Serve on after the report, until Ctrl-C.")] = False,
+) -> None:
+    """Teach a real model some invented facts, and show what it learned and what it lost."""
+    from mixsd.cli import demo
+
+    demo.run(data=data, port=port, facts=facts, model=model, url=url, keep=keep)

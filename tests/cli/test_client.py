@@ -1,0 +1,121 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from mixsd.cli.client import JSONL, TRIES, Client, ServiceError
+from tests.cli.fake_service import FakeService, running
+
+
+def a_client(*answers: httpx2.Response, seen: list[httpx2.Request] | None = None) -> Client:
+    """Return a client of a service that gives these answers, the last one for ever."""
+    left = list(answers)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if seen is not None:
+            seen.append(request)
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return Client("http://service", sleep=lambda _seconds: None, transport=httpx2.MockTransport(answer))
+
+
+def test_a_problem_document_becomes_one_line() -> None:
+    problem = {
+        "title": "Unprocessable",
+        "code": "invalid_facts",
+        "detail": "the facts\ncannot be used",
+        "errors": [
+            {"line": 3, "detail": "`answer` is missing"},
+            {"pointer": "/facts/4/key", "detail": "bad key"},
+            {"detail": "third"},
+            {"detail": "fourth"},
+        ],
+        "total_errors": 7,
+    }
+
+    with pytest.raises(ServiceError) as caught:
+        a_client(httpx2.Response(422, json=problem)).create_job({})
+
+    assert str(caught.value) == (
+        "POST /jobs answered 422 [invalid_facts]: the facts cannot be used; line 3: `answer` is missing; "
+        "/facts/4/key: bad key; third; and 4 more"
+    )
+
+
+def test_a_refusal_that_is_no_problem_document_is_named_too() -> None:
+    with pytest.raises(ServiceError, match=r"GET /jobs/job_1 answered 502: Bad Gateway"):
+        a_client(httpx2.Response(502, text="<html>")).job("job_1")
+
+
+def test_another_kind_of_server_is_recognised() -> None:
+    with pytest.raises(ServiceError, match="is this a MixSD service"):
+        a_client(httpx2.Response(200, text="<html>")).job("job_1")
+
+
+def test_reads_wait_for_a_service_that_is_busy() -> None:
+    client = a_client(httpx2.Response(503), httpx2.Response(503), httpx2.Response(200, json={"id": "job_1"}))
+
+    assert client.job("job_1") == {"id": "job_1"}
+
+
+def test_reads_give_up_in_the_end() -> None:
+    seen: list[httpx2.Request] = []
+
+    with pytest.raises(ServiceError, match="answered 503"):
+        a_client(httpx2.Response(503), seen=seen).job("job_1")
+
+    assert len(seen) == TRIES
+
+
+def test_what_creates_is_sent_once() -> None:
+    seen: list[httpx2.Request] = []
+
+    with pytest.raises(ServiceError, match="answered 503"):
+        a_client(httpx2.Response(503), seen=seen).create_job({})
+
+    assert len(seen) == 1
+
+
+def test_a_fact_set_is_sent_as_it_is() -> None:
+    seen: list[httpx2.Request] = []
+
+    a_client(httpx2.Response(201, json={"id": "fset_1"}), seen=seen).create_fact_set(b"{}\n", name="rivers")
+
+    assert seen[0].content == b"{}\n"
+    assert seen[0].headers["Content-Type"] == JSONL
+    assert seen[0].url.params["name"] == "rivers"
+
+
+def test_a_service_that_is_not_there_is_named_by_its_url() -> None:
+    client = Client("http://127.0.0.1:9", sleep=lambda _seconds: None)
+
+    assert not client.is_ready()
+    with pytest.raises(ServiceError, match=r"no answer from http://127\.0\.0\.1:9"):
+        client.job("job_1")
+
+
+def test_all_pages_of_the_facts_are_read() -> None:
+    with running(FakeService()) as url, Client(url) as client:
+        assert [fact["key"] for fact in client.facts("job_1")] == ["ebra", "tolm"]
+
+
+def test_a_refused_download_leaves_nothing_behind(tmp_path: Path) -> None:
+    problem = {"code": "adapter_not_ready", "detail": "the job has not finished"}
+
+    with pytest.raises(ServiceError, match="the job has not finished"):
+        a_client(httpx2.Response(409, json=problem)).download_adapter("adp_1", tmp_path / "adapter.tar.gz")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
+    class Broken(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"half"
+            raise httpx2.ReadError("the connection was reset")
+
+    with pytest.raises(ServiceError, match="the connection was reset"):
+        a_client(httpx2.Response(200, stream=Broken())).download_adapter("adp_1", tmp_path / "adapter.tar.gz")
+
+    assert list(tmp_path.iterdir()) == []
