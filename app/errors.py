@@ -1,7 +1,25 @@
 """Errors that a caller may cause. Anything else is a bug and becomes a 500."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class InputProblem:
+    """One thing that is wrong with the input, and where: a line and column, or a JSON pointer."""
+
+    code: str
+    detail: str
+    line: int | None = None
+    column: int | None = None
+    pointer: str | None = None
+    fact_key: str | None = None
+
+
+def listed(problems: Sequence[InputProblem], total: int | None = None) -> Mapping[str, object]:
+    """Return the members of a problem document that list what is wrong with the input."""
+    return {"errors": problems, "total_errors": len(problems) if total is None else total}
 
 
 class AppError(Exception):
@@ -16,6 +34,10 @@ class AppError(Exception):
     def members(self) -> Mapping[str, object]:
         """Return what the problem document says beyond `code` and `detail`."""
         return {}
+
+
+class MalformedError(AppError):
+    """The request cannot be read at all."""
 
 
 class UnauthenticatedError(AppError):
