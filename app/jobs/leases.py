@@ -281,9 +281,14 @@ def crash(
 
 
 def reap(session: Session, *, now: datetime, failure: Failure, backoff: timedelta) -> list[Ended]:
-    """Take back every job whose lease has run out. Safe to run in several places at once."""
+    """Take back every job whose lease has run out. Safe to run in several places at once.
+
+    A row that somebody holds is left for the next time: a process that froze inside a
+    transaction must not keep all the other jobs waiting.
+    """
     lost = and_(Job.status.in_(OWNED), Job.lease_expires_at < now)
-    return _take_back(session, lost, failure, now=now, backoff=backoff)
+    free = select(Job.id).where(lost).with_for_update(skip_locked=True)
+    return _take_back(session, and_(lost, Job.id.in_(free)), failure, now=now, backoff=backoff)
 
 
 def reap_from(
