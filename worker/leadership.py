@@ -36,20 +36,23 @@ class Leadership:
             if self._connection is not None:
                 self._connection.scalar(select(1))
                 return True
-            connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            if connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
-                log.info("sweeper.leads")
-                self._connection = connection
-                return True
+            return self._try()
         except TRANSIENT:
             self.release()
             raise
-        connection.close()
+
+    def _try(self) -> bool:
+        connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection.detach()  # it never goes back to the pool: closing it ends the session
+        self._connection = connection
+        if connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
+            log.info("sweeper.leads")
+            return True
+        self.release()
         return False
 
     def release(self) -> None:
-        """Let another one lead. The connection is thrown away, so the server forgets the lock."""
+        """Let another one lead. The session ends, and with it the lock."""
         if self._connection is not None:
-            self._connection.invalidate()
             self._connection.close()
             self._connection = None

@@ -32,22 +32,17 @@ class Pace:
     def seconds(self) -> float:
         return time.monotonic() - self.began_at
 
-    @property
-    def rate(self) -> float | None:
-        """Units per second; None before the first."""
-        return (self.done - self.first) / self.seconds if self.done > self.first else None
-
-    @property
-    def eta_seconds(self) -> float | None:
-        return None if self.rate is None else (self.total - self.done) / self.rate
-
     def columns(self) -> dict[str, Any]:
+        """Return what the row says, with units per second and the seconds left if they are known."""
+        moved = self.done - self.first
+        rate = moved / self.seconds if moved > 0 else None
+        eta = (self.total - self.done) / rate if rate else None
         return {
             "done": self.done,
             "total": self.total,
             "unit": self.unit,
-            "rate": self.rate,
-            "eta_seconds": self.eta_seconds,
+            "rate": rate,
+            "eta_seconds": eta,
         }
 
 
