@@ -1,18 +1,11 @@
 """Celery's way in: wake up, look into a queue, run what waits there."""
 
-import os
+import mmap
 import threading
-from pathlib import Path
-from tempfile import gettempdir
 from typing import Any, Final
 
 import structlog
-from celery.signals import (
-    celeryd_after_setup,
-    worker_process_init,
-    worker_process_shutdown,
-    worker_shutting_down,
-)
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from app.db.engine import Database, make_engine
 from app.jobs.models import GPU_QUEUE
@@ -27,9 +20,8 @@ IDLE_POLL: Final = 30.0
 """Seconds between two looks of an idle worker: what a lost hint can cost."""
 
 
-def shutdown_flag(pid: int) -> Path:
-    """Return the file by which a Celery main process tells its children that it is to end."""
-    return Path(gettempdir()) / f"mixsd-worker-{pid}.stopping"
+_ending: Final = mmap.mmap(-1, 1)
+"""A byte that a Celery main process shares with its children, which it forks: set once it is to end."""
 
 
 class Desk:
@@ -43,7 +35,6 @@ class Desk:
         self._engine = make_engine(settings.database)
         self._closing = threading.Event()
         self._turn = threading.Lock()
-        self._flag = shutdown_flag(os.getppid())
         self._supervisor = Supervisor(Database(self._engine), settings, stop=self._is_stopping)
         self._poll = min(IDLE_POLL, settings.hint.total_seconds())
         self._grace = settings.grace.total_seconds()
@@ -62,7 +53,7 @@ class Desk:
         self._engine.dispose()
 
     def _is_stopping(self) -> bool:
-        return self._closing.is_set() or self._flag.exists()
+        return self._closing.is_set() or _ending[0] != 0
 
     def _look_by_itself(self) -> None:
         while not self._closing.wait(self._poll):
@@ -82,12 +73,6 @@ def look(queue: str) -> None:
         _desk.look(queue)
 
 
-@celeryd_after_setup.connect
-def _clear_flag(**_: Any) -> None:
-    """Forget the end of an earlier process that had this one's id."""
-    shutdown_flag(os.getpid()).unlink(missing_ok=True)
-
-
 @worker_process_init.connect
 def _open_desk(**_: Any) -> None:
     global _desk  # noqa: PLW0603  one per process, which Celery makes
@@ -95,8 +80,8 @@ def _open_desk(**_: Any) -> None:
 
 
 @worker_shutting_down.connect
-def _raise_flag(**_: Any) -> None:
-    shutdown_flag(os.getpid()).touch()
+def _tell_children(**_: Any) -> None:
+    _ending[0] = 1
 
 
 @worker_process_shutdown.connect

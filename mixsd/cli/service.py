@@ -1,5 +1,6 @@
 """`mixsd up`, and the roles that it unites: api, worker, sweeper, db upgrade."""
 
+import os
 import signal
 import socket
 import threading
@@ -116,7 +117,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        _refuse(f"cannot listen on {host} port {port}: {error.strerror}. Choose another one with --port")
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        _refuse(f"cannot listen on {host} port {port}: {reason}. Choose another one with --port")
 
 
 def _serve(settings: "Settings", listener: socket.socket) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from datetime import timedelta
 
 import pytest
 
@@ -30,9 +29,9 @@ def test_a_runner_dies_with_its_worker_and_another_one_finishes_the_job(rig: Rig
     rig.check_result(job_id)
 
 
-@pytest.mark.parametrize("phase", [Phase.BASELINE, Phase.GENERATING, Phase.TRAINING, Phase.EVALUATING])
+@pytest.mark.parametrize("phase", [Phase.GENERATING, Phase.TRAINING])
 def test_a_worker_that_is_told_to_stop_hands_its_job_back(rig: Rig, phase: Phase) -> None:
-    job_id = rig.submit(pace=0.2)
+    job_id = rig.submit(pace=0.1)
 
     with rig.worker() as first:
         rig.until_phase(job_id, phase)
@@ -45,15 +44,12 @@ def test_a_worker_that_is_told_to_stop_hands_its_job_back(rig: Rig, phase: Phase
 
     assert job.attempt == 1
     rig.check_result(job_id)
-    again = {line for line in rig.trace(job_id) if rig.trace(job_id).count(line) > 1}
-    # Phases of questions have no checkpoint here, so the one that was interrupted begins anew.
-    assert all(line.startswith(phase) for line in again)
-    if phase in {Phase.GENERATING, Phase.TRAINING}:
-        assert again == set()
+    trace = rig.trace(job_id)
+    assert len(trace) == len(set(trace))  # nothing was done twice
 
 
 def test_a_zombie_writes_nothing_and_registers_no_checkpoint(rig: Rig) -> None:
-    job_id = rig.submit(pace=0.15)
+    job_id = rig.submit(pace=0.1)
 
     with rig.sweeping(), rig.worker() as first:
         rig.until_phase(job_id, Phase.TRAINING)
@@ -61,6 +57,7 @@ def test_a_zombie_writes_nothing_and_registers_no_checkpoint(rig: Rig) -> None:
         for pid in (first.pid, zombie):
             kill_group(pid, signal.SIGSTOP)
         old_fence = rig.job(job_id).fence
+        registered = {(row.fence, row.step) for row in rig.rows(Checkpoint, job_id)}
         rig.until(lambda: rig.job(job_id).fence > old_fence)
         with rig.working():
             rig.until(lambda: rig.job(job_id).fence > old_fence + 1)
@@ -71,12 +68,9 @@ def test_a_zombie_writes_nothing_and_registers_no_checkpoint(rig: Rig) -> None:
 
     assert job.attempt == 2
     rig.check_result(job_id)
-    fences = {row.fence for row in rig.rows(Checkpoint, job_id)}
-    assert old_fence not in fences or job.fence in fences
-    assert "job.succeeded" in rig.events(job_id)
-    assert len(rig.rows(Supervision, job_id)) == len(rig.keys[job_id])
-    log = (rig.folder(job_id) / "log.txt").read_text() if (rig.folder(job_id) / "log.txt").exists() else ""
-    assert "Traceback" not in log or "LeaseLostError" in log
+    now = {(row.fence, row.step) for row in rig.rows(Checkpoint, job_id)}
+    assert {row for row in now if row[0] == old_fence} <= registered
+    assert {row.fence for row in rig.rows(Supervision, job_id)} == {old_fence}
 
 
 def test_a_frozen_worker_that_wakes_up_ends_its_runner_itself(rig: Rig) -> None:
@@ -94,7 +88,6 @@ def test_a_frozen_worker_that_wakes_up_ends_its_runner_itself(rig: Rig) -> None:
 
 def test_an_owner_that_cannot_reach_the_database_stops_before_its_lease_is_over(rig: Rig) -> None:
     job_id = rig.submit(stays_in=Phase.BASELINE)
-    rig.settings = rig.settings.model_copy(update={"grace": timedelta(seconds=60)})
 
     with rig.worker() as first:
         rig.until_phase(job_id, Phase.BASELINE)
@@ -106,6 +99,7 @@ def test_an_owner_that_cannot_reach_the_database_stops_before_its_lease_is_over(
             rig.until(lambda: not is_alive(runner), seconds=5)
             assert time.monotonic() - started < rig.settings.lease.total_seconds()
         blocked.close()
-        rig.until_status(job_id, JobStatus.QUEUED)
+        rig.until(lambda: rig.job(job_id).fence > 1)  # handed back, and claimed again
 
-    assert rig.job(job_id).crash_streak == 0
+    job = rig.job(job_id)
+    assert (job.attempt, job.crash_streak) == (1, 0)
