@@ -45,9 +45,11 @@ def test_a_job_runs_through_all_phases_and_is_published(rig: Rig) -> None:
 @pytest.mark.parametrize(
     "crashes",
     [
-        ["preparing.started", "generating.after_supervision", "training.after_checkpoint"],
+        [
+            *("preparing.started", "generating.after_supervision", "training.after_checkpoint"),
+            "packaging.before_commit",
+        ],
         ["baseline.progress", "generating.completed", "training.before_checkpoint", "evaluating.progress"],
-        ["packaging.started", "packaging.before_commit"],
     ],
 )
 def test_a_killed_runner_costs_an_attempt_and_nothing_else(rig: Rig, crashes: list[str]) -> None:
@@ -65,6 +67,7 @@ def test_a_killed_runner_costs_an_attempt_and_nothing_else(rig: Rig, crashes: li
     assert len(rig.rows(Checkpoint, job_id)) == 2
 
 
+@only_sqlite
 def test_a_job_is_published_even_if_the_runner_dies_right_after(rig: Rig) -> None:
     job_id = rig.submit()
 
@@ -91,6 +94,7 @@ def test_a_cancel_takes_effect_within_seconds_in_every_phase(rig: Rig) -> None:
         assert rig.events(job_id)[-1] == "job.cancelled"
 
 
+@only_sqlite
 def test_a_paused_job_keeps_its_work_and_its_attempt(rig: Rig) -> None:
     job_id = rig.submit(pace=0.1)
 

@@ -49,7 +49,8 @@ def test_a_job_whose_lease_is_over_is_due_again_at_once(rig: Rig) -> None:
         now = rig.database.now(session)
         leases.claim(session, queue="gpu", owner="me", version=1, now=now, lease=timedelta(seconds=-1))
 
-    Sweeper(rig.database, rig.settings, FakeDispatcher()).tick()
+    answers = iter([False, True])
+    Sweeper(rig.database, rig.settings, FakeDispatcher()).run(lambda _: next(answers))
 
     job = rig.job(job_id)
     assert (job.status, job.fence, job.crash_streak) == (JobStatus.QUEUED, 2, 1)
