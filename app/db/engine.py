@@ -60,11 +60,13 @@ def make_engine(url: str) -> Engine:
 
     SQLite gets its folder, foreign keys, a write-ahead log (readers do not block the writer),
     full durability and a busy timeout, because API, supervisor and runner share the file.
-    Postgres gets limits on every wait, so that a frozen server is noticed.
+    Postgres gets limits on every wait, so that a frozen server is noticed, and so that a client
+    that froze inside a transaction does not hold its rows for ever.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        limits = {"connect_timeout": 2, "options": "-c statement_timeout=5000 -c lock_timeout=4000"}
+        waits = "-c statement_timeout=5000 -c lock_timeout=4000 -c idle_in_transaction_session_timeout=10000"
+        limits = {"connect_timeout": 2, "options": waits}
         return create_engine(
             address, pool_pre_ping=True, pool_size=8, max_overflow=0, pool_timeout=2, connect_args=limits
         )

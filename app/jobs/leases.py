@@ -146,6 +146,13 @@ def beat(session: Session, job_id: JobId, fence: int, *, now: datetime, lease: t
     return row and Beat(row.status, row.progress_at)
 
 
+def look(session: Session, job_id: JobId, fence: int) -> Beat | None:
+    """Read what a heartbeat would answer, and write nothing. None means that the lease is lost."""
+    statement = select(Job.status, Job.progress_at).where(_owned(job_id, fence))
+    row = session.execute(statement).one_or_none()
+    return row and Beat(row.status, row.progress_at)
+
+
 def guard(
     session: Session,
     job_id: JobId,
@@ -274,9 +281,22 @@ def crash(
 
 
 def reap(session: Session, *, now: datetime, failure: Failure, backoff: timedelta) -> list[Ended]:
-    """Take back every job whose lease has run out. Safe to run in several places at once."""
+    """Take back every job whose lease has run out. Safe to run in several places at once.
+
+    A row that somebody holds is left for the next time: a process that froze inside a
+    transaction must not keep all the other jobs waiting.
+    """
     lost = and_(Job.status.in_(OWNED), Job.lease_expires_at < now)
-    return _take_back(session, lost, failure, now=now, backoff=backoff)
+    free = select(Job.id).where(lost).with_for_update(skip_locked=True)
+    return _take_back(session, and_(lost, Job.id.in_(free)), failure, now=now, backoff=backoff)
+
+
+def reap_from(
+    session: Session, owners: Sequence[str], *, now: datetime, failure: Failure, backoff: timedelta
+) -> list[Ended]:
+    """Take back the jobs of owners that are known to be dead, before their leases are over."""
+    theirs = and_(Job.status.in_(OWNED), Job.lease_owner.in_(owners))
+    return _take_back(session, theirs, failure, now=now, backoff=backoff)
 
 
 def _take_back(

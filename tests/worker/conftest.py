@@ -1,0 +1,30 @@
+"""Workers with short times."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.db.engine import Database
+from app.settings import Settings
+from tests.worker.rig import Rig
+
+
+@pytest.fixture
+def settings(database: Database, tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path,
+        database_url=database.engine.url.render_as_string(hide_password=False),
+        heartbeat=timedelta(seconds=0.5),
+        lease=timedelta(seconds=3),
+        sweep=timedelta(seconds=0.3),
+        hint=timedelta(seconds=1),
+        idle_poll=timedelta(seconds=0.2),
+        grace=timedelta(seconds=3),
+        stall=timedelta(seconds=20),
+    )
+
+
+@pytest.fixture
+def rig(database: Database, settings: Settings) -> Rig:
+    return Rig(database, settings)

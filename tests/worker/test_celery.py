@@ -1,0 +1,88 @@
+"""Real Celery on a real Redis, with a real Postgres."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+from pydantic import RedisDsn
+
+from app.jobs.states import JobStatus, Phase
+from app.queue import CeleryDispatcher
+from tests.worker.rig import TESTING, Rig, kill_group
+from worker.celery_app import make_celery
+from worker.child import environment_for
+
+pytestmark = pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+
+
+@pytest.fixture
+def dispatcher(redis_url: str) -> Iterator[CeleryDispatcher]:
+    dispatcher = CeleryDispatcher(redis_url)
+    yield dispatcher
+    dispatcher.close()
+
+
+@contextmanager
+def celery_worker(rig: Rig, redis_url: str, *, hint: float) -> Iterator[subprocess.Popen[bytes]]:
+    """`mixsd worker`; idle, it looks by itself every `hint` seconds."""
+    environment = environment_for(rig.settings, {**os.environ, **TESTING})
+    environment |= {"MIXSD_REDIS_URL": redis_url, "MIXSD_HINT": str(hint)}
+    command = [sys.executable, "-m", "mixsd", "worker"]
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            kill_group(process.pid)
+
+
+def test_a_hint_starts_a_job_and_a_stopped_worker_hands_it_back(
+    rig: Rig, redis_url: str, dispatcher: CeleryDispatcher
+) -> None:
+    with celery_worker(rig, redis_url, hint=30) as worker:
+        first = rig.submit()
+        dispatcher.hint("gpu")
+        rig.until_status(first, JobStatus.SUCCEEDED)
+        second = rig.submit(stays_in=Phase.TRAINING)
+        dispatcher.hint("gpu")
+        rig.until_phase(second, Phase.TRAINING)
+        worker.terminate()
+        worker.wait(timeout=15)
+
+    rig.check_result(first)
+    job = rig.job(second)
+    assert (job.status, job.attempt_open, job.crash_streak) == (JobStatus.QUEUED, True, 0)
+
+
+def test_a_worker_finds_by_itself_what_lost_hints_announced(
+    rig: Rig, redis_url: str, dispatcher: CeleryDispatcher
+) -> None:
+    job_id = rig.submit(stays_in=Phase.TRAINING)
+    dispatcher.hint("gpu")
+    with redis.Redis.from_url(redis_url) as broker:
+        assert broker.dbsize() > 0
+        broker.flushall()
+
+    with celery_worker(rig, redis_url, hint=0.5) as worker:
+        rig.until_phase(job_id, Phase.TRAINING)
+        worker.terminate()
+        worker.wait(timeout=15)
+
+    job = rig.job(job_id)
+    assert (job.status, job.attempt_open, job.crash_streak) == (JobStatus.QUEUED, True, 0)
+
+
+def test_messages_are_acknowledged_early_and_nothing_is_pickled(rig: Rig, redis_url: str) -> None:
+    settings = rig.settings.model_copy(update={"redis_url": RedisDsn(redis_url)})
+
+    conf = make_celery(settings).conf
+
+    assert not conf.task_acks_late
+    assert not conf.task_reject_on_worker_lost
+    assert conf.result_backend is None
+    assert conf.accept_content == ["json"]
+    assert (conf.worker_concurrency, conf.worker_prefetch_multiplier) == (1, 1)
+    assert conf.broker_transport_options["global_keyprefix"] == "mixsd:"

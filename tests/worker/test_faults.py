@@ -1,0 +1,105 @@
+"""Workers that are killed, frozen and told to stop, as processes of their own."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from app.jobs.models import Checkpoint, Supervision
+from app.jobs.states import JobStatus, Phase
+from tests.worker.rig import Rig, is_alive, kill_group, runner_of
+
+pytestmark = pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+
+
+def test_a_runner_dies_with_its_worker_and_another_one_finishes_the_job(rig: Rig) -> None:
+    job_id = rig.submit(pace=0.1)
+
+    with rig.sweeping():
+        with rig.worker() as first:
+            rig.until_phase(job_id, Phase.TRAINING)
+            runner = runner_of(first.pid)
+            first.kill()
+            rig.until(lambda: not is_alive(runner), seconds=2)
+        with rig.working():
+            job = rig.until_status(job_id, JobStatus.SUCCEEDED)
+
+    assert job.attempt == 2
+    rig.check_result(job_id)
+
+
+@pytest.mark.parametrize("phase", [Phase.GENERATING, Phase.TRAINING])
+def test_a_worker_that_is_told_to_stop_hands_its_job_back(rig: Rig, phase: Phase) -> None:
+    job_id = rig.submit(pace=0.1)
+
+    with rig.worker() as first:
+        rig.until_phase(job_id, phase)
+        first.terminate()
+        assert first.wait(timeout=10) == 0
+    job = rig.job(job_id)
+    assert (job.status, job.attempt_open) == (JobStatus.QUEUED, True)
+    with rig.working():
+        job = rig.until_status(job_id, JobStatus.SUCCEEDED)
+
+    assert job.attempt == 1
+    rig.check_result(job_id)
+    trace = rig.trace(job_id)
+    assert len(trace) == len(set(trace))  # nothing was done twice
+
+
+def test_a_zombie_writes_nothing_and_registers_no_checkpoint(rig: Rig) -> None:
+    job_id = rig.submit(pace=0.1)
+
+    with rig.sweeping(), rig.worker() as first:
+        rig.until_phase(job_id, Phase.TRAINING)
+        zombie = runner_of(first.pid)
+        for pid in (first.pid, zombie):
+            kill_group(pid, signal.SIGSTOP)
+        old_fence = rig.job(job_id).fence
+        registered = {(row.fence, row.step) for row in rig.rows(Checkpoint, job_id)}
+        rig.until(lambda: rig.job(job_id).fence > old_fence)
+        with rig.working():
+            rig.until(lambda: rig.job(job_id).fence > old_fence + 1)
+            # Only the runner wakes up: its supervisor, which would end it, stays frozen.
+            os.killpg(zombie, signal.SIGCONT)
+            rig.until(lambda: not is_alive(zombie), seconds=5)
+            job = rig.until_status(job_id, JobStatus.SUCCEEDED)
+
+    assert job.attempt == 2
+    rig.check_result(job_id)
+    now = {(row.fence, row.step) for row in rig.rows(Checkpoint, job_id)}
+    assert {row for row in now if row[0] == old_fence} <= registered
+    assert {row.fence for row in rig.rows(Supervision, job_id)} == {old_fence}
+
+
+def test_a_frozen_worker_that_wakes_up_ends_its_runner_itself(rig: Rig) -> None:
+    job_id = rig.submit(stays_in=Phase.TRAINING)
+
+    with rig.worker() as first:
+        rig.until_phase(job_id, Phase.TRAINING)
+        runner = runner_of(first.pid)
+        kill_group(runner, signal.SIGSTOP)  # it cannot end by itself
+        kill_group(first.pid, signal.SIGSTOP)
+        time.sleep(rig.settings.lease.total_seconds() * 0.9)
+        kill_group(first.pid, signal.SIGCONT)
+        rig.until(lambda: not is_alive(runner), seconds=2)
+
+
+def test_an_owner_that_cannot_reach_the_database_stops_before_its_lease_is_over(rig: Rig) -> None:
+    job_id = rig.submit(stays_in=Phase.BASELINE)
+
+    with rig.worker() as first:
+        rig.until_phase(job_id, Phase.BASELINE)
+        runner = runner_of(first.pid)
+        blocked = rig.database.engine.connect()
+        with blocked.begin():  # somebody holds the row: no heartbeat gets through
+            blocked.exec_driver_sql("SELECT id FROM jobs FOR UPDATE")
+            started = time.monotonic()
+            rig.until(lambda: not is_alive(runner), seconds=5)
+            assert time.monotonic() - started < rig.settings.lease.total_seconds()
+        blocked.close()
+        rig.until(lambda: rig.job(job_id).fence > 1)  # handed back, and claimed again
+
+    job = rig.job(job_id)
+    assert (job.attempt, job.crash_streak) == (1, 0)

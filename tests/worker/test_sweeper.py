@@ -1,0 +1,154 @@
+"""What the sweeper takes back, announces and clears away."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from app.adapters.models import Blob
+from app.db.engine import Database, make_engine
+from app.ids import JobId
+from app.jobs import leases
+from app.jobs.models import Checkpoint
+from app.jobs.states import Action, JobStatus, Phase
+from app.storage import LocalStore
+from tests.factories import NOW
+from tests.worker.rig import Rig
+from worker.housekeeping import clear_blobs, clear_work
+from worker.leadership import Leadership
+from worker.sweeper import MOST_HINTS, Sweeper
+
+
+class FakeDispatcher:
+    def __init__(self) -> None:
+        self.hints: list[str] = []
+
+    def hint(self, queue: str) -> None:
+        self.hints.append(queue)
+
+    def ping(self) -> bool:
+        return True
+
+    def close(self) -> None: ...
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_job_whose_lease_is_over_is_due_again_at_once(rig: Rig) -> None:
+    job_id = rig.submit()
+    with rig.database.begin() as session:
+        now = rig.database.now(session)
+        leases.claim(session, queue="gpu", owner="me", version=1, now=now, lease=timedelta(seconds=-1))
+
+    answers = iter([False, True])
+    Sweeper(rig.database, rig.settings, FakeDispatcher()).run(lambda _: next(answers))
+
+    job = rig.job(job_id)
+    assert (job.status, job.fence, job.crash_streak) == (JobStatus.QUEUED, 2, 1)
+    assert job.next_run_at <= datetime.now(UTC)
+
+
+def test_a_queue_is_announced_when_a_job_comes_and_again_after_a_while(rig: Rig) -> None:
+    dispatcher, clock = FakeDispatcher(), FakeClock()
+    sweeper = Sweeper(rig.database, rig.settings, dispatcher, clock=clock)
+    sweeper.hint()
+    assert dispatcher.hints == []
+
+    rig.submit()
+    sweeper.hint()
+    sweeper.hint()
+    assert dispatcher.hints == ["gpu"]
+
+    rig.submit()
+    sweeper.hint()
+    assert dispatcher.hints == ["gpu"] * 3  # two wait now, for two workers
+
+    clock.seconds += rig.settings.hint.total_seconds()
+    sweeper.hint()
+    assert dispatcher.hints == ["gpu"] * 5
+
+
+def test_there_are_never_more_than_a_few_hints_at_once(rig: Rig) -> None:
+    dispatcher = FakeDispatcher()
+    for _ in range(MOST_HINTS + 3):
+        rig.submit(facts=1)
+
+    Sweeper(rig.database, rig.settings, dispatcher).hint()
+
+    assert len(dispatcher.hints) == MOST_HINTS
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+def test_one_sweeper_leads_and_the_next_takes_over(rig: Rig) -> None:
+    url = rig.database.engine.url.render_as_string(hide_password=False)
+    other_engine = make_engine(url)
+    first, second = Leadership(rig.database), Leadership(Database(other_engine))
+
+    assert first.held()
+    assert first.held()
+    assert not second.held()
+    first.release()
+    assert second.held()
+
+    second.release()
+    other_engine.dispose()
+
+
+def test_the_work_of_ended_jobs_is_cleared_away_and_logs_stay_for_a_while(rig: Rig) -> None:
+    waiting = rig.submit()
+    ended = rig.submit()
+    with rig.database.begin() as session:
+        for job_id in (waiting, ended):
+            values = {"phase": Phase.TRAINING, "fence": 1, "step": 1, "input_sha256": "", "uri": "x"}
+            values |= {"id": f"ckpt_{job_id[4:]}", "job_id": job_id, "manifest_sha256": "", "bytes": 1}
+            session.execute(insert(Checkpoint).values(created_at=NOW, **values))
+    rig.act(ended, Action.CANCEL)
+    for job_id in (waiting, ended, JobId("job_gone")):
+        (rig.settings.work_dir / job_id / "1").mkdir(parents=True)
+        (rig.settings.work_dir / job_id / "1" / "weights").write_text("w")
+        (rig.settings.work_dir / job_id / "log.txt").write_text("a line")
+    aged(rig.settings.work_dir / "job_gone" / "log.txt", days=8)
+
+    clear_work(rig.database, rig.settings.work_dir)
+
+    assert (rig.folder(waiting) / "1" / "weights").exists()
+    assert [path.name for path in rig.folder(ended).iterdir()] == ["log.txt"]
+    assert not (rig.settings.work_dir / "job_gone").exists()
+    assert len(rig.rows(Checkpoint, waiting)) == 1
+    assert rig.rows(Checkpoint, ended) == []
+
+
+def test_old_blobs_that_nobody_needs_are_deleted(rig: Rig) -> None:
+    store = LocalStore(rig.settings.artifact_dir)
+    published = rig.submit()
+    rig.supervisor().run_one("gpu")
+    with rig.database.read() as session:
+        used = session.scalars(select(Blob.sha256)).one()
+    orphan = store.put_bytes(b"nobody's").sha256
+    young = store.put_bytes(b"young").sha256
+    with rig.database.begin() as session:
+        session.execute(insert(Blob).values(sha256=orphan, bytes=8, created_at=NOW))
+    for sha256 in (used, orphan):
+        aged(rig.settings.artifact_dir / sha256[:2] / sha256, days=2)
+
+    cleared = clear_blobs(rig.database, store, rig.settings.artifact_dir)
+
+    assert cleared == 1
+    assert (store.exists(used), store.exists(orphan), store.exists(young)) == (True, False, True)
+    with rig.database.read() as session:
+        assert session.scalars(select(Blob.sha256)).all() == [used]
+    rig.check_result(published)
+
+
+def aged(path: Path, *, days: int) -> None:
+    then = time.time() - timedelta(days=days).total_seconds()
+    os.utime(path, (then, then))

@@ -1,0 +1,357 @@
+"""What a running pipeline may do to its job. Everything goes through the fence."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.base import JsonObject
+from app.db.engine import Database
+from app.events.models import Level
+from app.events.repository import NewEvent
+from app.fact_sets.models import FactRow
+from app.jobs import leases
+from app.jobs.errors import LeaseLostError
+from app.jobs.leases import Claim
+from app.jobs.models import Checkpoint, Job, Supervision
+from app.jobs.states import JobStatus, Phase
+from worker import checkpoints, phases
+from worker.phases import Pace
+from worker.publication import Publication, insert_publication
+from worker.transactions import write
+from worker.upsert import upsert
+
+CHUNK: Final = 64
+"""Most rows of supervision in one transaction: a longer one would hold up heartbeats."""
+
+_SECOND: Final = 1.0
+
+
+class StopRequested(Exception):  # noqa: N818  control flow, not an error
+    """The attempt must end, here at a safe point. Let it pass through to the runner.
+
+    `status` is the job's: cancelling, pausing, or running if the process is to stop.
+    """
+
+    def __init__(self, status: JobStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+    @property
+    def may_save(self) -> bool:
+        """Whether a last checkpoint is of use. A job that is being cancelled writes nothing more."""
+        return self.status is not JobStatus.CANCELLING
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionRow:
+    """What the base model wrote for the fact at place `ord`."""
+
+    ord: int
+    fact_key: str
+    generation: int
+    verified: bool
+    body: JsonObject
+
+
+class Control:
+    """Hands of a pipeline, bound to one claim.
+
+    Every write holds the job's row and fails with `LeaseLostError` once the claim is no longer
+    in force; then nothing was written. `enter`, `progress` and `safe_point` are safe points:
+    they raise `StopRequested` if the job is to be paused or cancelled or the process to stop.
+    Other writes raise it for a cancellation only, so that a last checkpoint can be saved.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        claim: Claim,
+        *,
+        work_dir: Path,
+        patience: timedelta,
+        crash_at: Collection[str] = (),
+    ) -> None:
+        """Bind to a claim.
+
+        Args:
+            patience: How long a write waits for a database that is away.
+            crash_at: Names of crash points to die at, in tests of faults.
+        """
+        self.job_id = claim.job_id
+        self.attempt = claim.attempt
+        self.folder = work_dir / claim.job_id
+        """The job's own folder, kept from attempt to attempt until the job ends."""
+        self.published = False
+        self._database = database
+        self._claim = claim
+        self._patience = patience
+        self._crash_at = crash_at
+        self._stopping = False
+        self._looked_at = -_SECOND
+        self._pace = Pace()
+        self._phase: Phase | None = None
+        self._mark = self.job().progress_mark
+
+    def request_stop(self) -> None:
+        """Make the next safe point raise. For signal handlers: does nothing else."""
+        self._stopping = True
+
+    # -- reading
+
+    def job(self) -> Job:
+        """Return the job as it stands."""
+        with self._database.read() as session:
+            return session.scalars(select(Job).where(Job.id == self.job_id)).one()
+
+    def facts(self) -> Sequence[JsonObject]:
+        """Return the facts of the job's set, in their order."""
+        statement = (
+            select(FactRow.body)
+            .join(Job, Job.fact_set_id == FactRow.fact_set_id)
+            .where(Job.id == self.job_id)
+            .order_by(FactRow.ord)
+        )
+        with self._database.read() as session:
+            return session.scalars(statement).all()
+
+    def finished(self, phase: Phase, input_sha256: str) -> str | None:
+        """Return the digest of what the phase made, if it was finished before with this input."""
+        with self._database.read() as session:
+            return phases.finished_output(session, self.job_id, phase, input_sha256)
+
+    def supervision(self) -> list[SupervisionRow]:
+        """Return what there is, from this and earlier attempts, in the order of the facts."""
+        order = (Supervision.ord, Supervision.generation)
+        statement = select(Supervision).where(Supervision.job_id == self.job_id).order_by(*order)
+        with self._database.read() as session:
+            rows = session.scalars(statement).all()
+        return [SupervisionRow(row.ord, row.fact_key, row.generation, row.verified, row.body) for row in rows]
+
+    def checkpoints(self, phase: Phase, input_sha256: str) -> Sequence[Checkpoint]:
+        """Return the registered checkpoints that were made from this input, newest first."""
+        with self._database.read() as session:
+            return checkpoints.newest_first(session, self.job_id, phase, input_sha256)
+
+    # -- phases
+
+    def enter(
+        self, phase: Phase, total: int, unit: str, input_sha256: str | None = None, *, done: int = 0
+    ) -> None:
+        """Begin a phase, or begin it again; `done` units of it may be there from before."""
+        self._pace = Pace(total, unit, done, first=done)
+        self._phase = phase
+
+        def insert(session: Session, now: datetime) -> None:
+            phases.start(session, self._claim, phase, self._pace, input_sha256, now=now)
+
+        said = NewEvent("job.phase_started", f"{phase} started", phase=phase)
+        status = self._write(insert, new_events=[said], phase=phase)
+        self.crash_point(f"{phase}.started")
+        self._obey(status)
+
+    def progress(self, phase: Phase, done: int, total: int, unit: str) -> None:
+        """Report how far the phase has come. Written at most once a second."""
+        if done != self._pace.done:
+            self._mark += 1
+        self._pace = self._pace.moved(done, total, unit)
+        self.crash_point(f"{phase}.progress")
+        if time.monotonic() - self._looked_at < _SECOND and not self._stopping:
+            return
+
+        def update(session: Session, now: datetime) -> None:
+            phases.move(session, self._claim, phase, self._pace, now=now)
+
+        self._obey(self._write(update, advance=0))
+
+    def leave(self, phase: Phase, output_sha256: str | None = None) -> None:
+        """End a phase. `output_sha256` names its result, for attempts to come."""
+        self._pace = self._pace.moved(self._pace.total, self._pace.total, self._pace.unit)
+
+        def finish(session: Session, now: datetime) -> None:
+            phases.finish(session, self._claim, phase, self._pace, output_sha256, now=now)
+
+        seconds = {"seconds": round(self._pace.seconds, 3)}
+        said = NewEvent("job.phase_completed", f"{phase} completed", phase=phase, data=seconds)
+        self._write(finish, new_events=[said])
+        self.crash_point(f"{phase}.completed")
+
+    def safe_point(self, _: object = None) -> None:
+        """Stop here if the attempt must end. Cheap: asks the database once a second.
+
+        Raises:
+            StopRequested: Somebody wants the attempt to stop.
+            LeaseLostError: The job is not ours any more.
+        """
+        if time.monotonic() - self._looked_at < _SECOND and not self._stopping:
+            return
+        with self._database.read() as session:
+            seen = leases.look(session, self.job_id, self._claim.fence)
+        if seen is None:
+            raise LeaseLostError(self.job_id, self._claim.fence)
+        self._looked_at = time.monotonic()
+        self._obey(seen.status)
+
+    # -- results
+
+    def add_supervision(self, rows: Sequence[SupervisionRow]) -> None:
+        """Store supervision; rows with the same fact and generation are replaced."""
+        owner = {"job_id": self.job_id, "fence": self._claim.fence}
+        for start in range(0, len(rows), CHUNK):
+            values = [
+                {
+                    "ord": row.ord,
+                    "fact_key": row.fact_key,
+                    "generation": row.generation,
+                    "verified": row.verified,
+                    "body": row.body,
+                    **owner,
+                }
+                for row in rows[start : start + CHUNK]
+            ]
+
+            def insert(session: Session, _: datetime, values: list[dict[str, Any]] = values) -> None:
+                upsert(session, Supervision, values, update=("ord", "verified", "fence", "body"))
+
+            self._write(insert, progress=True)
+            self.crash_point("generating.after_supervision")
+
+    def register_checkpoint(
+        self,
+        phase: Phase,
+        step: int,
+        input_sha256: str,
+        uri: str,
+        manifest_sha256: str,
+        bytes: int,  # noqa: A002  the column's name
+    ) -> list[str]:
+        """Make a checkpoint that is complete on disk known: only now can it be resumed from.
+
+        Returns:
+            Where older checkpoints lie that are no longer registered, for the caller to delete.
+        """
+        self.crash_point(f"{phase}.before_checkpoint")
+        row = {
+            "phase": phase,
+            "step": step,
+            "input_sha256": input_sha256,
+            "uri": uri,
+            "manifest_sha256": manifest_sha256,
+            "bytes": bytes,
+        }
+        dropped: list[str] = []
+
+        def insert(session: Session, now: datetime) -> None:
+            dropped[:] = checkpoints.register(session, self._claim, row, now=now)
+
+        data = {"step": step, "bytes": bytes}
+        said = NewEvent("job.checkpoint_saved", f"checkpoint at step {step}", phase=phase, data=data)
+        self._write(insert, new_events=[said], progress=True)
+        self.crash_point(f"{phase}.after_checkpoint")
+        return dropped
+
+    def event(self, kind: str, message: str, *, level: Level = Level.INFO, **data: Any) -> None:
+        """Add an event to the job's."""
+        said = NewEvent(kind, message, phase=self._phase, level=level, data=data)
+        self._write(_nothing, new_events=[said], advance=0)
+
+    def warning(self, message: str, **data: Any) -> None:
+        """Tell the user about something that did not stop the job."""
+        self.event("job.warning", message, level=Level.WARNING, **data)
+
+    def publish(self, publication: Publication) -> None:
+        """End the job as succeeded, with its adapter and its evaluation, or leave no trace.
+
+        Raises:
+            StopRequested: The job is being cancelled.
+            LeaseLostError: The job is not ours any more.
+        """
+        said = [
+            NewEvent("evaluation.completed", f"{len(publication.facts)} facts were judged"),
+            NewEvent("adapter.created", "the adapter was stored", data={"sha256": publication.sha256}),
+            NewEvent("job.succeeded", "the adapter is ready"),
+        ]
+
+        def end(session: Session) -> None:
+            now = self._database.now(session)
+            if leases.publish(session, self.job_id, self._claim.fence, now=now, new_events=said):
+                job = session.scalars(select(Job).where(Job.id == self.job_id)).one()
+                insert_publication(session, job, publication, now=now)
+                self.crash_point("packaging.before_commit")
+            else:
+                self._explain_refusal(session)
+
+        write(self._database, end, patience=self._patience)
+        self.published = True
+        self.crash_point("packaging.after_commit")
+
+    def _explain_refusal(self, session: Session) -> None:
+        """Raise why the job could not be published; return if an earlier try of ours has done it."""
+        row = session.execute(select(Job.fence, Job.status).where(Job.id == self.job_id)).one_or_none()
+        if row is None or row.fence != self._claim.fence:
+            raise LeaseLostError(self.job_id, self._claim.fence)
+        if row.status == JobStatus.CANCELLING:
+            raise StopRequested(JobStatus.CANCELLING)
+        if row.status != JobStatus.SUCCEEDED:
+            raise LeaseLostError(self.job_id, self._claim.fence)
+
+    # -- inside
+
+    def crash_point(self, name: str) -> None:
+        """Die here, once per job, if a test asked for it."""
+        if name not in self._crash_at:
+            return
+        marker = self.folder / f"crashed-{name}"
+        if not marker.exists():
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _write(
+        self,
+        body: Callable[[Session, datetime], None],
+        *,
+        new_events: Sequence[NewEvent] = (),
+        progress: bool = False,
+        advance: int = 1,
+        **changes: Any,
+    ) -> JobStatus:
+        """Run `body` while holding the row. Returns what the user wants of the job."""
+        self._mark += advance
+
+        def guarded(session: Session) -> JobStatus:
+            now = self._database.now(session)
+            status = leases.guard(
+                session,
+                self.job_id,
+                self._claim.fence,
+                now=now,
+                attempt=self.attempt,
+                new_events=new_events,
+                progress=progress,
+                mark=self._mark,
+                **changes,
+            )
+            if status is JobStatus.CANCELLING:
+                raise StopRequested(status)
+            body(session, now)
+            return status
+
+        status = write(self._database, guarded, patience=self._patience)
+        self._looked_at = time.monotonic()
+        return status
+
+    def _obey(self, status: JobStatus) -> None:
+        if self._stopping or status is not JobStatus.RUNNING:
+            raise StopRequested(status)
+
+
+def _nothing(_: Session, __: datetime) -> None:
+    """Write no more than the guard does."""

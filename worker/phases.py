@@ -1,0 +1,93 @@
+"""Rows of `job_phases`: how far a phase has come, and what it made."""
+
+import time
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.ids import JobId
+from app.jobs.leases import Claim
+from app.jobs.models import JobPhase
+from app.jobs.states import Phase
+from worker.upsert import upsert
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Progress of a phase. Its rate counts from the unit `first`, at which this process began."""
+
+    total: int = 0
+    unit: str = ""
+    done: int = 0
+    first: int = 0
+    began_at: float = field(default_factory=time.monotonic)
+
+    def moved(self, done: int, total: int, unit: str) -> Self:
+        return replace(self, done=done, total=total, unit=unit)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began_at
+
+    def columns(self) -> dict[str, Any]:
+        """Return what the row says, with units per second and the seconds left if they are known."""
+        moved = self.done - self.first
+        rate = moved / self.seconds if moved > 0 else None
+        eta = (self.total - self.done) / rate if rate else None
+        return {
+            "done": self.done,
+            "total": self.total,
+            "unit": self.unit,
+            "rate": rate,
+            "eta_seconds": eta,
+        }
+
+
+def start(
+    session: Session, claim: Claim, phase: Phase, pace: Pace, input_sha256: str | None, *, now: datetime
+) -> None:
+    """Begin a phase; what an earlier attempt noted about it is overwritten."""
+    row = {
+        "job_id": claim.job_id,
+        "phase": phase,
+        "attempt": claim.attempt,
+        "fence": claim.fence,
+        "input_sha256": input_sha256,
+        "output_sha256": None,
+        "started_at": now,
+        "updated_at": now,
+        "finished_at": None,
+        **pace.columns(),
+    }
+    upsert(session, JobPhase, [row], update=[name for name in row if name not in {"job_id", "phase"}])
+
+
+def move(session: Session, claim: Claim, phase: Phase, pace: Pace, *, now: datetime) -> None:
+    _update(session, claim, phase, {"updated_at": now, **pace.columns()})
+
+
+def finish(
+    session: Session, claim: Claim, phase: Phase, pace: Pace, output_sha256: str | None, *, now: datetime
+) -> None:
+    ended = {"updated_at": now, "finished_at": now, "output_sha256": output_sha256}
+    _update(session, claim, phase, pace.columns() | ended)
+
+
+def finished_output(session: Session, job_id: JobId, phase: Phase, input_sha256: str) -> str | None:
+    """Return the digest of the phase's result, if it was finished with this input."""
+    return session.scalars(
+        select(JobPhase.output_sha256).where(
+            JobPhase.job_id == job_id,
+            JobPhase.phase == phase,
+            JobPhase.input_sha256 == input_sha256,
+            JobPhase.finished_at.is_not(None),
+        )
+    ).one_or_none()
+
+
+def _update(session: Session, claim: Claim, phase: Phase, values: dict[str, Any]) -> None:
+    mine = (JobPhase.job_id == claim.job_id, JobPhase.phase == phase)
+    session.execute(update(JobPhase).where(*mine).values(values))

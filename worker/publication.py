@@ -1,0 +1,108 @@
+"""What a finished job puts into the database, all of it in the transaction that publishes it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
+from app.db.base import JsonObject
+from app.evaluations.models import Evaluation, FactResult, Score
+from app.ids import AdapterId, EvaluationId, new_id
+from app.jobs.models import Job
+from worker.upsert import upsert
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """A file of the adapter, which lies in the artifact store already."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FactVerdict:
+    ord: int
+    fact_key: str
+    outcome: str
+    body: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteScore:
+    """One figure. `difference` is adapter - base, `low` to `high` its interval."""
+
+    suite: str
+    metric: str
+    n: int
+    base: float | None
+    adapter: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An adapter with its evaluation. `sha256` is that of the manifest."""
+
+    base_model: str
+    base_revision: str
+    sha256: str
+    summary: JsonObject
+    files: Sequence[PublishedFile]
+    facts: Sequence[FactVerdict]
+    scores: Sequence[SuiteScore]
+
+
+def insert_publication(session: Session, job: Job, publication: Publication, *, now: datetime) -> None:
+    """Insert adapter and evaluation of a job that this very transaction has published."""
+    adapter = Adapter(
+        id=AdapterId(new_id("adp", now=now)),
+        project_id=job.project_id,
+        job_id=job.id,
+        fact_set_id=job.fact_set_id,
+        status=AdapterStatus.READY,
+        base_model=publication.base_model,
+        base_revision=publication.base_revision,
+        method_type=job.method_type,
+        sha256=publication.sha256,
+        bytes=sum(file.bytes for file in publication.files),
+        summary=publication.summary,
+        created_at=now,
+    )
+    session.add(adapter)
+    blobs = {
+        file.sha256: {"sha256": file.sha256, "bytes": file.bytes, "created_at": now}
+        for file in publication.files
+    }
+    upsert(session, Blob, list(blobs.values()), update=())
+    session.flush()
+    _insert(session, AdapterFile, publication.files, adapter_id=adapter.id)
+
+    evaluation = Evaluation(
+        id=EvaluationId(new_id("eval", now=now)),
+        project_id=job.project_id,
+        job_id=job.id,
+        adapter_id=adapter.id,
+        created_at=now,
+    )
+    session.add(evaluation)
+    session.flush()
+    _insert(session, FactResult, publication.facts, evaluation_id=evaluation.id)
+    _insert(session, Score, publication.scores, evaluation_id=evaluation.id)
+
+
+def _insert(
+    session: Session,
+    table: type[AdapterFile | FactResult | Score],
+    rows: Sequence[PublishedFile | FactVerdict | SuiteScore],
+    **owner: Any,
+) -> None:
+    if rows:
+        session.execute(insert(table), [asdict(row) | owner for row in rows])

@@ -1,0 +1,192 @@
+"""Claims jobs, has a runner make each attempt, and sees to it that every attempt has an end.
+
+Never loads torch. Call it from one long-lived thread: on Linux a runner dies with the thread
+that started it.
+"""
+
+import os
+import random
+import socket
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.engine import Database
+from app.jobs import leases
+from app.jobs.leases import Claim, Ended, Failure
+from app.jobs.models import Job
+from app.settings import Settings
+from mixsd.config import TrainConfig
+from worker.child import Child
+from worker.failures import OUT_OF_MEMORY, STALLED, Exit, failure_from
+from worker.transactions import TRANSIENT, write
+from worker.watch import Cause, Ending, Watch
+
+log = structlog.get_logger(__name__)
+
+VERSION: Final = 1
+"""Of the worker. A job may ask for a minimum."""
+
+_DISK_PAUSE: Final = timedelta(seconds=60)
+_LONGEST_PAUSE: Final = timedelta(minutes=10)
+
+
+def host_and_boot() -> tuple[str, str]:
+    """Name this machine, and its boot: process ids mean nothing beyond it."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return socket.gethostname(), boot.read_text().strip() if boot.exists() else "boot"
+
+
+def owner_name() -> str:
+    """Return a name for a lease: `host:pid:boot:uuid`."""
+    host, boot = host_and_boot()
+    return f"{host}:{os.getpid()}:{boot}:{uuid4().hex}"
+
+
+class Supervisor:
+    """Runs the jobs of a queue, one at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Set up a supervisor.
+
+        Args:
+            stop: Says, when asked, whether this process is to end. A running job is then handed
+                back to the queue and nothing more is claimed.
+            environ: What runners inherit from, as far as they need it.
+        """
+        self._database = database
+        self._settings = settings
+        self._stop = stop
+        self._environ = environ
+        self._owner = owner_name()
+
+    def drain(self, queue: str) -> int:
+        """Run jobs until none can be claimed. Returns how many attempts were made."""
+        made = 0
+        while not self._stop() and self.run_one(queue):
+            made += 1
+        return made
+
+    def run_one(self, queue: str) -> bool:
+        """Make one attempt at the first job that waits. False if there is none, or no database."""
+        claimed_at = time.monotonic()
+        try:
+            claim = self._claim(queue)
+        except TRANSIENT as error:
+            log.warning("job.claim_failed", queue=queue, error=type(error).__name__)
+            return False
+        if claim is None:
+            return False
+        with structlog.contextvars.bound_contextvars(job_id=claim.job_id, attempt=claim.attempt):
+            log.info("job.claimed")
+            self._attend(claim, claimed_at)
+        return True
+
+    def _claim(self, queue: str) -> Claim | None:
+        with self._database.begin() as session:
+            return leases.claim(
+                session,
+                queue=queue,
+                owner=self._owner,
+                version=VERSION,
+                now=self._database.now(session),
+                lease=self._settings.lease,
+            )
+
+    def _attend(self, claim: Claim, claimed_at: float) -> None:
+        try:
+            ending = self._run(claim, claimed_at)
+        except OSError:  # no process to be had, or no folder
+            log.exception("runner.not_started")
+            ending = Ending(Exit.DEFECT, None)
+        log.info("runner.ended", code=ending.code, cause=ending.cause and ending.cause.name)
+        try:
+            ended = write(
+                self._database,
+                lambda session: self.settle(session, claim, ending),
+                patience=self._settings.lease,
+            )
+        except TRANSIENT:
+            log.exception("job.not_settled")  # its lease will run out
+        else:
+            log.info("job.settled", status=ended and str(ended.status))
+
+    def _run(self, claim: Claim, claimed_at: float) -> Ending:
+        child = Child(claim, self._settings, self._environ)
+        try:
+            watch = Watch(
+                self._database, self._settings, claim, child, claimed_at=claimed_at, stop=self._stop
+            )
+            return watch.run()
+        finally:
+            child.close()
+
+    def settle(self, session: Session, claim: Claim, ending: Ending) -> Ended | None:
+        """Write what follows from the way the runner ended. None if its verdict stands already.
+
+        Every statement names the fence, so after a publish, or for a job that was lost, each of
+        them does nothing. That makes "crash" the safe reading of whatever else happened.
+        """
+        match ending:
+            case Ending(cause=Cause.LEASE_LOST) | Ending(code=Exit.LEASE_LOST):
+                return None
+            case Ending(cause=Cause.STALLED):
+                return self._crash(session, claim, STALLED)
+            case Ending(code=Exit.OUT_OF_MEMORY):
+                return self._shrink(session, claim)
+            case Ending(code=Exit.DISK_FULL):
+                return self._release(session, claim, delay=_DISK_PAUSE, why="waiting_disk")
+            case (
+                Ending(cause=Cause.ASKED | Cause.SELF_FENCED) | Ending(code=Exit.CANCELLED | Exit.HANDED_BACK)
+            ):
+                return self._release(session, claim)
+            case Ending(code=code):
+                return self._crash(session, claim, failure_from(code))
+
+    def _release(self, session: Session, claim: Claim, **how: Any) -> Ended | None:
+        return leases.release(session, claim.job_id, claim.fence, now=self._database.now(session), **how)
+
+    def _crash(self, session: Session, claim: Claim, failure: Failure) -> Ended | None:
+        """Take the job back; each crash in a row doubles the wait, which begins with a heartbeat."""
+        crashes = session.scalars(select(Job.crash_streak).where(Job.id == claim.job_id)).one_or_none() or 0
+        pause = min(self._settings.heartbeat * 2**crashes, _LONGEST_PAUSE)
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311  not a secret
+        return leases.crash(
+            session,
+            claim.job_id,
+            claim.fence,
+            failure,
+            now=self._database.now(session),
+            backoff=pause * jitter,
+        )
+
+    def _shrink(self, session: Session, claim: Claim) -> Ended | None:
+        """Try again in a new process with half the rows at a time. That is no crash."""
+        job = session.scalars(select(Job).where(Job.id == claim.job_id)).one()
+        whole = job.training.get("micro_batch") or job.training.get("batch_size") or TrainConfig().batch_size
+        rows: int = job.micro_batch_override or whole
+        if rows <= 1:
+            now = self._database.now(session)
+            return leases.fail(session, claim.job_id, claim.fence, OUT_OF_MEMORY, now=now)
+        log.warning("job.out_of_memory", micro_batch=rows // 2)
+        return self._release(
+            session,
+            claim,
+            why="out_of_memory",
+            micro_batch_override=rows // 2,
+            oom_count=Job.oom_count + 1,
+        )
