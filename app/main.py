@@ -70,9 +70,9 @@ def build_app(
     return app
 
 
-def create_app() -> FastAPI:
-    """Build the API from the environment: `uvicorn --factory app.main:create_app`."""
-    settings = Settings()
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the API, from the environment unless told otherwise: `uvicorn --factory app.main:create_app`."""
+    settings = settings or Settings()
     log.configure(json=settings.log_json)
     dispatcher: Dispatcher = NullDispatcher()
     if settings.redis_url is not None:

@@ -28,5 +28,10 @@ def silent(progress: Progress, /) -> None:
 class StopRequested(Exception):  # noqa: N818  it is a request
     """Raise from a progress callback to stop at this safe point.
 
-    Training saves a checkpoint before it lets the exception through, so nothing is done twice.
+    Training saves a checkpoint before it lets the exception through, so nothing is done twice,
+    unless `may_save` says that nothing will come after.
     """
+
+    @property
+    def may_save(self) -> bool:
+        return True

@@ -6,6 +6,7 @@ Nothing here is written to disk but checkpoints and the adapter.
 import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import transformers
 from peft import PeftModel
 
 import mixsd
+from mixsd import packaging
 from mixsd.answers import verifier
 from mixsd.config import MixConfig, Plan
 from mixsd.evaluation.asking import ask
@@ -25,6 +27,7 @@ from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
 from mixsd.generation import OnRecords, generate, plain, units_of
 from mixsd.models.load import Base
+from mixsd.packaging import PackagedFile, write_package
 from mixsd.progress import OnProgress, silent
 from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.training import lora
@@ -107,7 +110,7 @@ def train(
     examples = examples_of(base, records, prompt_style=plan.method.prompt_style)
     supervised = {record.fact_key for record in records if record.trainable}
     taught = [fact for fact in facts if fact.key in supervised]
-    learned = hooks.learned or _learned(base, taught, plan)
+    learned = hooks.learned or _learned(base, taught, plan, hooks.on_check)
     return train_adapter(
         base,
         examples,
@@ -115,23 +118,25 @@ def train(
         work=work,
         input_sha256=training_input(base, records, plan),
         resume=resume,
-        hooks=Hooks(learned, hooks.on_progress, hooks.on_checkpoint),
+        hooks=replace(hooks, learned=learned),
     )
 
 
-def _learned(base: Base, facts: Sequence[Fact], plan: Plan) -> Callable[[PeftModel], bool]:
+def _learned(
+    base: Base, facts: Sequence[Fact], plan: Plan, on_check: Callable[[], None]
+) -> Callable[[PeftModel], bool]:
     """Return a check whether a model answers every question it was taught."""
     right = verifier(plan.evaluation.verifier)
 
     def check(model: PeftModel) -> bool:
         answers = ask(
-            model,  # type: ignore[arg-type]  it answers as the model inside does
+            model,
             base.chat,
             [fact.question for fact in facts],
             max_new_tokens=plan.evaluation.max_new_tokens,
             batch_size=plan.evaluation.batch_size,
             max_tokens=base.max_tokens,
-            on_step=lambda _: None,
+            on_step=lambda _: on_check(),
         )
         return all(
             answer is not None and right(answer.text, (fact.answer, *fact.aliases))
@@ -165,7 +170,7 @@ def evaluate(
             base,
             facts,
             plan.evaluation,
-            model=model,  # type: ignore[arg-type]  it answers as the model inside does
+            model=model,
             baseline=baseline,
             on_progress=on_progress,
         )
@@ -190,21 +195,54 @@ def manifest(
     records: Sequence[Supervision],
     plan: Plan,
     training: dict[str, Any],
-    judgement: Judgement,
 ) -> dict[str, Any]:
-    """Return everything that made an adapter and what was measured of it. Equal runs, equal bytes."""
+    """Return everything that decided an adapter, for its package. Equal runs, equal bytes."""
     return {
-        "base_model": base_digest(base) | {"hub_id": base.hub_id, "licence": base.licence},
         **plan.to_json(),
         "facts": {"n": len(facts), "sha256": sha256_of_facts(facts)},
-        "supervision": summary(records) | {"sha256": sha256_of(records), "law": mixsd.LAW_VERSION},
+        "supervision": summary(records) | {"sha256": sha256_of(records)},
         "training_result": training,
         "suites": {"general_sha256": general().sha256, "open_sha256": open_prompts().sha256},
-        "counts": judgement.counts,
-        "scores": [score.to_json() for score in judgement.scores],
-        "versions": _versions() | {"mixsd": mixsd.__version__},
         "compute": {"device": base.model.device.type, "threads": torch.get_num_threads()},
     }
+
+
+def package(
+    target: Path,
+    *,
+    base: Base,
+    adapter: Path,
+    facts: Sequence[Fact],
+    records: Sequence[Supervision],
+    plan: Plan,
+    training: dict[str, Any],
+    judgement: Judgement,
+    created_at: str,
+) -> list[PackagedFile]:
+    """Write the folder that is given to users: complete, or not there. See `mixsd.packaging`."""
+    return write_package(
+        target,
+        adapter=adapter,
+        tokenizer=base.folder,
+        base=packaging.Base(
+            id=base.id,
+            hub_id=base.hub_id,
+            revision=base.revision,
+            licence=base.licence or "unknown",
+            template_sha256=base.template_sha256,
+        ),
+        manifest=manifest(base, facts, records, plan, training),
+        results=[verdict.to_json() for verdict in judgement.verdicts],
+        scores=[score.to_json() for score in judgement.scores],
+        summary=outcome_summary(records, plan, training),
+        created_at=created_at,
+    )
+
+
+def outcome_summary(records: Sequence[Supervision], plan: Plan, training: dict[str, Any]) -> dict[str, Any]:
+    """Return how supervision and training went, in figures."""
+    confidence = plan.evaluation.confidence
+    return {"confidence": confidence, "supervision": summary(records), "training": training}
 
 
 def _versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+import mixsd.progress
 from app.db.base import JsonObject
 from app.db.engine import Database
 from app.events.models import Level
@@ -34,7 +35,7 @@ CHUNK: Final = 64
 _SECOND: Final = 1.0
 
 
-class StopRequested(Exception):  # noqa: N818  control flow, not an error
+class StopRequested(mixsd.progress.StopRequested):
     """The attempt must end, here at a safe point. Let it pass through to the runner.
 
     `status` is the job's: cancelling, pausing, or running if the process is to stop.
@@ -87,6 +88,7 @@ class Control:
         """
         self.job_id = claim.job_id
         self.attempt = claim.attempt
+        self.fence = claim.fence
         self.folder = work_dir / claim.job_id
         """The job's own folder, kept from attempt to attempt until the job ends."""
         self.published = False
@@ -200,6 +202,10 @@ class Control:
         self._obey(seen.status)
 
     # -- results
+
+    def pin_revision(self, revision: str) -> None:
+        """Note which revision of the base model the job uses, for this attempt and all to come."""
+        self._write(_nothing, advance=0, base_revision=revision)
 
     def add_supervision(self, rows: Sequence[SupervisionRow]) -> None:
         """Store supervision; rows with the same fact and generation are replaced."""

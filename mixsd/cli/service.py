@@ -128,6 +128,7 @@ def _serve(settings: "Settings", listener: socket.socket) -> None:
     process there: the worker has yet to hand its job back.
     """
     import uvicorn
+
     from app.main import create_app
 
     for number in (signal.SIGTERM, signal.SIGINT):

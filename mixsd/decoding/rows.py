@@ -6,17 +6,21 @@ token of every row. Knows nothing of facts, prompts or tokenization.
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+
+LanguageModel: TypeAlias = PreTrainedModel | PeftModel
+"""A base model, alone or with an adapter on it: they are asked in the same way."""
 
 
 class Rows:
     """A batch under way. `logits_RV` are the scores of each row's next token."""
 
-    def __init__(self, model: PreTrainedModel, cache: Any, mask_RT: Tensor, logits_RV: Tensor) -> None:
+    def __init__(self, model: LanguageModel, cache: Any, mask_RT: Tensor, logits_RV: Tensor) -> None:
         self._model = model
         self._cache = cache
         self._mask_RT = mask_RT
@@ -24,7 +28,7 @@ class Rows:
 
     @classmethod
     @torch.inference_mode()
-    def prefill(cls, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, pad_id: int) -> "Rows":
+    def prefill(cls, model: LanguageModel, prompts: Sequence[Sequence[int]], *, pad_id: int) -> "Rows":
         """Read the prompts, each at least one token long."""
         width = max(len(prompt) for prompt in prompts)
         ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
@@ -67,7 +71,7 @@ class Rows:
 
 
 @torch.inference_mode()
-def logits_alone(model: PreTrainedModel, tokens: Sequence[int], *, last: int = 1) -> Tensor:
+def logits_alone(model: LanguageModel, tokens: Sequence[int], *, last: int = 1) -> Tensor:
     """Return the scores behind each of the `last` tokens of one sequence, [last, V], in float32.
 
     One row, no cache, no padding: the reference that everything else is measured by.

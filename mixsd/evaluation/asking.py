@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from transformers import PreTrainedModel
 
-from mixsd.decoding.rows import Rows
+from mixsd.decoding.rows import LanguageModel, Rows
 from mixsd.tokens import ChatTokenizer
 
 
@@ -20,7 +19,7 @@ class Answer:
 
 
 def ask(
-    model: PreTrainedModel,
+    model: LanguageModel,
     chat: ChatTokenizer,
     questions: Sequence[str],
     *,
@@ -54,7 +53,7 @@ def ask(
 
 
 def _greedy(
-    model: PreTrainedModel,
+    model: LanguageModel,
     chat: ChatTokenizer,
     prompts: Sequence[Sequence[int]],
     cap: int,
@@ -85,7 +84,7 @@ def _greedy(
 
 @torch.inference_mode()
 def nats_of(
-    model: PreTrainedModel, chat: ChatTokenizer, prompts: Sequence[str], texts: Sequence[Sequence[int]]
+    model: LanguageModel, chat: ChatTokenizer, prompts: Sequence[str], texts: Sequence[Sequence[int]]
 ) -> list[float]:
     """Return the mean loss of each text behind its prompt, in nats per token. One text at a time."""
     losses = []

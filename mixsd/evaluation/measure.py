@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from transformers import PreTrainedModel
-
 from mixsd.config import EvalConfig
+from mixsd.decoding.rows import LanguageModel
 from mixsd.evaluation.asking import Answer, ask, nats_of
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
@@ -78,7 +77,7 @@ def measure(
     facts: Sequence[Fact],
     config: EvalConfig,
     *,
-    model: PreTrainedModel | None = None,
+    model: LanguageModel | None = None,
     baseline: Measured | None = None,
     on_progress: OnProgress = silent,
 ) -> Measured:

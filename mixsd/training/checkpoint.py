@@ -15,8 +15,8 @@ from peft import PeftModel
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mixsd.durable import sha256_of_file, whole_folder
 from mixsd.errors import CorruptError
-from mixsd.files import new_folder, sha256_file
 from mixsd.training import lora
 
 MANIFEST: Final = "MANIFEST.json"
@@ -67,12 +67,12 @@ def save(
     Raises:
         DiskFullError: There is no room; nothing is left behind.
     """
-    with new_folder(folder) as draft:
+    with whole_folder(folder, folder.with_name(f".{folder.name}.partial")) as draft:
         save_file(lora.weights_of(model), draft / _ADAPTER)
         save_file(_moments_of(optimizer) | _random_state(), draft / _OPTIMIZER)
         state = {"cursor": asdict(cursor), "input_sha256": input_sha256, "torch": torch.__version__}
         (draft / _STATE).write_text(json.dumps(state))
-        files = {name: sha256_file(draft / name) for name in (_ADAPTER, _OPTIMIZER, _STATE)}
+        files = {name: sha256_of_file(draft / name) for name in (_ADAPTER, _OPTIMIZER, _STATE)}
         manifest = json.dumps({"files": files}, sort_keys=True).encode()
         (draft / MANIFEST).write_bytes(manifest)
         size = sum(path.stat().st_size for path in draft.iterdir())
@@ -89,7 +89,7 @@ def verify(folder: Path, manifest_sha256: str | None = None) -> str:
         manifest = (folder / MANIFEST).read_bytes()
         files: Mapping[str, str] = json.loads(manifest)["files"]
         found = {path.name for path in folder.iterdir()} - {MANIFEST}
-        changed = [name for name, digest in files.items() if sha256_file(folder / name) != digest]
+        changed = [name for name, digest in files.items() if sha256_of_file(folder / name) != digest]
     except (OSError, ValueError, KeyError) as error:
         raise CorruptError(f"checkpoint {folder.name} cannot be read: {error}") from error
     if changed or found != files.keys():

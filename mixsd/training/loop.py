@@ -43,13 +43,15 @@ class Hooks:
     """What a run tells its caller, and asks of it.
 
     Attributes:
-        learned: Says whether the model has learned enough to stop; asked between epochs.
+        learned: Says whether the model has learned enough to stop; asked between epochs. May raise.
         on_progress: Called after every step. May raise to stop.
+        on_check: Called while it is asked what was learned, before every forward pass. May raise.
         on_checkpoint: Called with each checkpoint, once it is on disk.
     """
 
     learned: Callable[[PeftModel], bool] | None = None
     on_progress: OnProgress = silent
+    on_check: Callable[[], None] = lambda: None
     on_checkpoint: Callable[[Saved], None] = lambda _: None
 
 
@@ -134,19 +136,14 @@ class _Run:
                 return
 
     def train(self) -> Trained:
+        """Train to the end. If a callback asks to stop, what was done is saved first."""
         cursor = self._cursor
-        stopped_early = False
-        self._report()
-        while cursor.step < self._total and not stopped_early:
-            if cursor.batch == 0 and cursor.epoch > 0 and self._has_learned():
-                stopped_early = True
-                break
-            order = order_of(len(self._examples), seed=self._config.seed, epoch=cursor.epoch)
-            start = cursor.batch * self._config.batch_size
-            self._step([self._examples[i] for i in order[start : start + self._config.batch_size]])
-            self._advance()
-            self._checkpoint_if_due()
-            self._report()
+        try:
+            stopped_early = self._loop()
+        except StopRequested as stop:
+            if stop.may_save and cursor.step > self._saved_step:
+                self._save()
+            raise
         if cursor.step > self._saved_step:
             self._save()
         return Trained(
@@ -156,6 +153,21 @@ class _Run:
             losses=tuple(cursor.losses),
             stopped_early=stopped_early,
         )
+
+    def _loop(self) -> bool:
+        """Take the steps that are left. Returns whether it ended early, with everything learned."""
+        cursor = self._cursor
+        self._report()
+        while cursor.step < self._total:
+            if cursor.batch == 0 and cursor.epoch > 0 and self._has_learned():
+                return True
+            order = order_of(len(self._examples), seed=self._config.seed, epoch=cursor.epoch)
+            start = cursor.batch * self._config.batch_size
+            self._step([self._examples[i] for i in order[start : start + self._config.batch_size]])
+            self._advance()
+            self._checkpoint_if_due()
+            self._report()
+        return False
 
     def _has_learned(self) -> bool:
         """Ask, if the last epoch's loss makes it likely."""
@@ -239,12 +251,6 @@ class _Run:
         self._hooks.on_checkpoint(saved)
 
     def _report(self) -> None:
-        """Say how far the run is. If the answer is to stop, what was done is saved first."""
         losses = self._cursor.losses
         metrics = {"loss": losses[-1]} if losses else {}
-        try:
-            self._hooks.on_progress(Progress(self._cursor.step, self._total, "steps", metrics))
-        except StopRequested:
-            if self._cursor.step > self._saved_step:
-                self._save()
-            raise
+        self._hooks.on_progress(Progress(self._cursor.step, self._total, "steps", metrics))

@@ -28,7 +28,7 @@ def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
     every = config.target_modules == ("all-linear",)
     peft_config = PeftLoraConfig(
         r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]  a float does as well
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float does as well
         lora_dropout=config.dropout,
         target_modules="all-linear" if every else list(config.target_modules),
         task_type="CAUSAL_LM",

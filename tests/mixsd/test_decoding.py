@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def mixture_of_two(
     base: Base, prompts: Prompts, lam: float, sampling: Sampling
 ) -> dict[tuple[int, ...], float]:
     def next_token(prefix: tuple[int, ...]) -> dict[int, float]:
-        law: Counter[int] = Counter()
+        law: dict[int, float] = defaultdict(float)
         for weight, prompt in ((lam, prompts.naive), (1 - lam, prompts.expert)):
             with torch.inference_mode():
                 logits = logits_alone(base.model, [*prompt, *prefix])[0]

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from mixsd.config import LoraConfig, TrainConfig
 from mixsd.decoding.rows import logits_alone
+from mixsd.durable import sha256_of_file
 from mixsd.errors import ConfigError, CorruptError, DivergedError, NoSupervisionError
-from mixsd.files import sha256_file
 from mixsd.models.load import Base, load_base
 from mixsd.models.registry import find
 from mixsd.progress import Progress, StopRequested
@@ -195,7 +195,7 @@ def test_max_steps_ends_early(base: Base, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_is_named(base: Base, tmp_path: Path) -> None:
     with torch.no_grad():
-        base.model.get_output_embeddings().weight[7] = float("nan")
+        base.model.get_parameter("model.embed_tokens.weight")[7] = float("nan")
 
     with pytest.raises(DivergedError, match="learning_rate"):
         train(base, tmp_path)
@@ -275,7 +275,7 @@ def test_equal_checkpoints_have_equal_bytes(base: Base, tmp_path: Path) -> None:
         trained = train(base, tmp_path / name)
         lora.detach(trained.model)
 
-    digests = [sha256_file(tmp_path / name / "checkpoint-6" / "optimizer.safetensors") for name in "ab"]
+    digests = [sha256_of_file(tmp_path / name / "checkpoint-6" / "optimizer.safetensors") for name in "ab"]
     assert digests[0] == digests[1]
 
 

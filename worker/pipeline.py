@@ -1,0 +1,274 @@
+"""The phases of a job, in terms of the library. Runs in the process of one attempt, with torch.
+
+A phase that an earlier attempt finished with the same input is not done again: its result lies
+in the artifact store under the digest that the phase's row names.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.jobs.states import Phase
+from app.settings import Settings
+from app.storage import ArtifactStore
+from mixsd import run
+from mixsd.config import Plan
+from mixsd.errors import CorruptError
+from mixsd.evaluation.judge import Judgement
+from mixsd.evaluation.measure import Measured, measure
+from mixsd.facts import Fact
+from mixsd.generation import units_of
+from mixsd.models.load import Base, load_base, use_threads
+from mixsd.models.registry import default_cache
+from mixsd.models.store import pull
+from mixsd.progress import Progress
+from mixsd.supervision import Supervision, sha256_of
+from mixsd.training import checkpoint, lora
+from mixsd.training.checkpoint import Saved
+from mixsd.training.loop import Hooks
+from worker.control import Control, SupervisionRow
+from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
+from worker.translate import plan_of
+
+
+def run_pipeline(control: Control, settings: Settings, store: ArtifactStore) -> None:
+    """Take a job from wherever it stands to a published adapter."""
+    attempt = _Attempt(control, settings, store)
+    attempt.prepare()
+    baseline = attempt.baseline()
+    records = attempt.generate()
+    adapter, training = attempt.train(records)
+    judgement = attempt.evaluate(adapter, records, baseline)
+    attempt.package(adapter, records, training, judgement)
+
+
+class _Attempt:
+    """One attempt, phase by phase."""
+
+    _base: Base
+
+    def __init__(self, control: Control, settings: Settings, store: ArtifactStore) -> None:
+        self._control = control
+        self._settings = settings
+        self._store = store
+        self._job = control.job()
+        seconds = settings.checkpoint.total_seconds()
+        self._plan: Plan = plan_of(self._job, checkpoint_seconds=seconds)
+        self._facts = [Fact.from_json(body) for body in control.facts()]
+        self._folder = control.folder / f"fence-{control.fence}"
+
+    def prepare(self) -> None:
+        """Get the base model and load it."""
+        control, job = self._control, self._job
+        control.enter(Phase.PREPARING, 2, "steps")
+        found = pull(
+            job.base_model,
+            cache=self._settings.model_cache or default_cache(),
+            revision=job.base_revision,
+            allowed=self._settings.allowed_models,
+            on_progress=control.safe_point,
+        )
+        control.pin_revision(found.revision)
+        control.progress(Phase.PREPARING, 1, 2, "steps")
+        use_threads(self._settings.threads)
+        self._base = load_base(found, device=self._settings.device)
+        control.leave(Phase.PREPARING)
+
+    def baseline(self) -> Measured:
+        """Ask the base model what the adapter will be asked."""
+        digest = run.baseline_input(self._base, self._facts, self._plan)
+        if (body := self._kept(Phase.BASELINE, digest)) is not None:
+            return Measured.from_json(body)
+        self._control.enter(Phase.BASELINE, len(self._facts), "questions", digest)
+        said = measure(
+            self._base, self._facts, self._plan.evaluation, on_progress=self._report(Phase.BASELINE)
+        )
+        self._keep(Phase.BASELINE, said.to_json())
+        return said
+
+    def generate(self) -> list[Supervision]:
+        """Have the base model write the supervision that is not there yet."""
+        control, facts, plan = self._control, self._facts, self._plan
+        digest = run.supervision_input(self._base, facts, plan)
+        records = [Supervision.from_json(row.body) for row in control.supervision()]
+        places = {fact.key: place for place, fact in enumerate(facts)}
+        total = sum(1 for _ in units_of(facts, plan.generations))
+        control.enter(Phase.GENERATING, total, "targets", digest, done=len(records))
+
+        def add(made: Sequence[Supervision]) -> None:
+            control.add_supervision([_row(record, places[record.fact_key]) for record in made])
+            records.extend(made)
+            self._tell_rejected(made)
+
+        done = {(record.fact_key, record.generation) for record in records}
+        report = self._report(Phase.GENERATING)
+        run.supervise(self._base, facts, plan, on_records=add, done=done, on_progress=report)
+        ordered = run.in_order(records, facts, plan)
+        control.leave(Phase.GENERATING, sha256_of(ordered))
+        return ordered
+
+    def train(self, records: Sequence[Supervision]) -> tuple[Path, dict[str, Any]]:
+        """Train the adapter; return its folder and what training amounted to."""
+        digest = run.training_input(self._base, records, self._plan)
+        adapter = self._folder / "adapter"
+        kept = self._kept(Phase.TRAINING, digest)
+        if kept is not None and self._fetch(kept["files"], adapter):
+            return adapter, kept["summary"]
+        control = self._control
+        control.enter(Phase.TRAINING, self._plan.training.epochs, "steps", digest)
+
+        def register(saved: Saved) -> None:
+            place = str(saved.folder.relative_to(self._settings.work_dir))
+            dropped = control.register_checkpoint(
+                Phase.TRAINING, saved.step, digest, place, saved.manifest_sha256, saved.bytes
+            )
+            for old in dropped:
+                shutil.rmtree(self._settings.work_dir / old, ignore_errors=True)
+
+        trained = run.train(
+            self._base,
+            self._facts,
+            records,
+            self._plan,
+            work=self._folder,
+            resume=self._resumable(digest),
+            hooks=Hooks(
+                on_progress=self._report(Phase.TRAINING),
+                on_check=control.safe_point,
+                on_checkpoint=register,
+            ),
+        )
+        control.crash_point("training.after_last_checkpoint")
+        adapter.mkdir(parents=True, exist_ok=True)
+        lora.save_adapter(trained.model, adapter)
+        lora.detach(trained.model)
+        files = {path.name: self._store.put(path).sha256 for path in sorted(adapter.iterdir())}
+        summary = run.training_summary(trained)
+        self._keep(Phase.TRAINING, {"files": files, "summary": summary})
+        return adapter, summary
+
+    def _resumable(self, digest: str) -> list[Path]:
+        """Return the registered checkpoints that are still what was registered, newest first."""
+        whole = []
+        for row in self._control.checkpoints(Phase.TRAINING, digest):
+            folder = self._settings.work_dir / row.uri
+            try:
+                checkpoint.verify(folder, row.manifest_sha256)
+            except CorruptError as error:
+                self._control.warning(f"a checkpoint was passed over: {error}", step=row.step)
+            else:
+                whole.append(folder)
+        return whole
+
+    def evaluate(self, adapter: Path, records: Sequence[Supervision], baseline: Measured) -> Judgement:
+        """Ask the adapter, and compare it with the base model."""
+        control = self._control
+        control.enter(Phase.EVALUATING, len(self._facts), "questions")
+        judgement = run.evaluate(
+            self._base,
+            adapter,
+            self._facts,
+            records,
+            baseline,
+            self._plan,
+            on_progress=self._report(Phase.EVALUATING),
+        )
+        control.leave(Phase.EVALUATING)
+        return judgement
+
+    def package(
+        self,
+        adapter: Path,
+        records: Sequence[Supervision],
+        training: dict[str, Any],
+        judgement: Judgement,
+    ) -> None:
+        """Store the adapter with everything that says what it is, and publish the job."""
+        control, folder = self._control, self._folder / "package"
+        control.enter(Phase.PACKAGING, 1, "adapters")
+        packed = run.package(
+            folder,
+            base=self._base,
+            adapter=adapter,
+            facts=self._facts,
+            records=records,
+            plan=self._plan,
+            training=training,
+            judgement=judgement,
+            created_at=self._job.created_at.isoformat(),
+        )
+        files = []
+        for file in packed:
+            stored = self._store.put(folder / file.path)
+            files.append(PublishedFile(file.path, stored.sha256, stored.bytes))
+        control.leave(Phase.PACKAGING)
+        control.publish(
+            Publication(
+                base_model=self._base.id,
+                base_revision=self._base.revision,
+                sha256=next(file.sha256 for file in files if file.path == "manifest.json"),
+                summary=run.outcome_summary(records, self._plan, training),
+                files=files,
+                facts=[
+                    FactVerdict(place, verdict.fact.key, str(verdict.outcome), verdict.to_json())
+                    for place, verdict in enumerate(judgement.verdicts)
+                ],
+                scores=[SuiteScore(**score.to_json()) for score in judgement.scores],
+            )
+        )
+
+    # -- results of phases
+
+    def _report(self, phase: Phase) -> "_Reporter":
+        return _Reporter(self._control, phase)
+
+    def _keep(self, phase: Phase, body: dict[str, Any]) -> None:
+        """End a phase with its result, for attempts to come."""
+        stored = self._store.put_bytes(json.dumps(body, sort_keys=True).encode())
+        self._control.leave(phase, stored.sha256)
+
+    def _kept(self, phase: Phase, digest: str) -> Any | None:
+        """Return the result of a phase that was finished before with this input."""
+        output = self._control.finished(phase, digest)
+        if output is None or not self._store.exists(output):
+            return None
+        with self._store.open(output) as blob:
+            return json.loads(blob.read())
+
+    def _fetch(self, files: dict[str, str], folder: Path) -> bool:
+        """Bring files of an earlier attempt back; say whether all of them were there."""
+        if not all(self._store.exists(digest) for digest in files.values()):
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, digest in files.items():
+            with self._store.open(digest) as blob, (folder / name).open("wb") as file:
+                shutil.copyfileobj(blob, file)
+        return True
+
+    def _tell_rejected(self, made: Sequence[Supervision]) -> None:
+        for record in made:
+            if not record.trainable:
+                self._control.event(
+                    "job.supervision_rejected",
+                    f"no text for {record.fact_key}: {record.reason}",
+                    fact_key=record.fact_key,
+                    reason=record.reason,
+                    attempts=record.attempts,
+                )
+
+
+class _Reporter:
+    """Passes progress of the library on to the job's row."""
+
+    def __init__(self, control: Control, phase: Phase) -> None:
+        self._control = control
+        self._phase = phase
+
+    def __call__(self, progress: Progress, /) -> None:
+        self._control.progress(self._phase, progress.done, progress.total, progress.unit)
+
+
+def _row(record: Supervision, place: int) -> SupervisionRow:
+    return SupervisionRow(place, record.fact_key, record.generation, record.trainable, record.to_json())
