@@ -253,9 +253,11 @@ def decode(data: bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise JsonProblem("duplicate_key", f"the key {_shown(twice)} is there twice")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise JsonProblem("duplicate_key", f"the key {_shown(name)} is there twice")
+            seen.add(name)
     return value
 
 
@@ -312,11 +314,11 @@ class _Checker:
             return
         given_key = value.get("key")
         shown_key = given_key[:64] if isinstance(given_key, str) else None
-        found = list(_problems_of(value))
-        if found:
-            for where, code, detail in found:
-                full = f"{pointer}{where}" if pointer or where else None
-                self._parsed.report(Problem(code, detail, line=line, pointer=full, fact_key=shown_key))
+        before = self._parsed.total_problems
+        for where, code, detail in _problems_of(value):
+            full = f"{pointer}{where}" if pointer or where else None
+            self._parsed.report(Problem(code, detail, line=line, pointer=full, fact_key=shown_key))
+        if self._parsed.total_problems > before:
             return
         fact = _build(value)
         clash = self._clash(fact, place)

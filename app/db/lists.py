@@ -7,7 +7,7 @@ from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute
 
 Key = TypeVar("Key", str, int)
-Row = TypeVar("Row", bound=tuple[Any, ...])
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)

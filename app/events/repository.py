@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from app.db.lists import Cut, cut_by
 from app.events.models import Event, Level
 from app.ids import EventId, JobId, new_id
 
@@ -51,7 +52,6 @@ def append(
         session.execute(insert(Event), rows)
 
 
-def list_events(session: Session, job_id: JobId, *, after: int, limit: int) -> Sequence[Event]:
-    """Return events in order, from the one behind `after`."""
-    statement = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq)
-    return session.scalars(statement.limit(limit)).all()
+def list_events(session: Session, job_id: JobId, cut: Cut[int]) -> Sequence[Event]:
+    """Return events in order."""
+    return session.scalars(cut_by(select(Event).where(Event.job_id == job_id), Event.seq, cut)).all()

@@ -1,18 +1,21 @@
 """Rows of `jobs`: what users do to them, and what anyone may read. Workers: `app.jobs.leases`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import case, func, literal, null, select, update
+from sqlalchemy import case, delete, func, literal, null, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from app.db.lists import Cut, cut_by
 from app.events import repository as events
 from app.events.repository import NewEvent
 from app.ids import JobId, ProjectId
 from app.jobs.errors import JobNotFoundError, JobStateConflictError
-from app.jobs.models import Job, JobPhase
-from app.jobs.states import ACTIONS, ALREADY, Action, JobStatus
+from app.jobs.models import Job, JobPhase, Supervision
+from app.jobs.states import ACTIONS, ALREADY, TERMINAL, Action, JobStatus, Phase
+
+_ORDER: Final = {phase: place for place, phase in enumerate(Phase)}
 
 _SAID: Final = {
     JobStatus.CANCELLED: "job.cancelled",
@@ -88,31 +91,66 @@ _RETRY: Final[dict[str, Any]] = {
 }
 
 
+def add_job(session: Session, job: Job, *, now: datetime) -> None:
+    """Store a new job, with the events that begin its story."""
+    story = [NewEvent("job.created", "the job was created"), NewEvent("job.queued", "waits for a worker")]
+    job.event_seq = len(story)
+    session.add(job)
+    session.flush()
+    events.append(session, job.id, story, last_seq=job.event_seq, attempt=job.attempt, now=now)
+
+
+def delete_job(session: Session, job_id: str, *, project_id: ProjectId) -> None:
+    """Delete a job that has ended, and what was written down about it. Its adapter stays.
+
+    Raises:
+        JobNotFoundError: The project has no such job.
+        JobStateConflictError: The job has not ended.
+    """
+    deleted = session.execute(
+        delete(Job)
+        .where(Job.id == job_id, Job.project_id == project_id, Job.status.in_(TERMINAL))
+        .returning(Job.id)
+    )
+    if deleted.one_or_none() is None:
+        job = get_job(session, job_id, project_id=project_id)
+        raise JobStateConflictError(job.id, job.status, Action.DELETE)
+
+
 def list_jobs(
     session: Session,
+    cut: Cut[str],
     *,
     project_id: ProjectId,
-    before: str | None,
-    limit: int,
     status: JobStatus | None = None,
     fact_set_id: str | None = None,
 ) -> Sequence[Job]:
-    """Return the project's jobs, newest first, from the one behind `before`."""
-    statement = select(Job).where(Job.project_id == project_id).order_by(Job.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(Job.id < before)
+    """Return the project's jobs, by age."""
+    statement = select(Job).where(Job.project_id == project_id)
     if status is not None:
         statement = statement.where(Job.status == status)
     if fact_set_id is not None:
         statement = statement.where(Job.fact_set_id == fact_set_id)
-    return session.scalars(statement).all()
+    return session.scalars(cut_by(statement, Job.id, cut)).all()
 
 
-def phases_of(session: Session, job_id: JobId) -> Sequence[JobPhase]:
-    """Return how far each phase has come, in the order in which they began."""
-    return session.scalars(
-        select(JobPhase).where(JobPhase.job_id == job_id).order_by(JobPhase.started_at)
-    ).all()
+def phases_of(session: Session, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequence[JobPhase]]:
+    """Return how far each phase of these jobs has come, in the order of `Phase`."""
+    found: dict[JobId, list[JobPhase]] = {job_id: [] for job_id in job_ids}
+    for row in session.scalars(select(JobPhase).where(JobPhase.job_id.in_(job_ids))):
+        found[row.job_id].append(row)
+    for rows in found.values():
+        rows.sort(key=lambda row: _ORDER[row.phase])
+    return found
+
+
+def supervision_after(
+    session: Session, job_id: JobId, after: tuple[int, int], *, limit: int
+) -> Sequence[Supervision]:
+    """Return records by place of the fact and generation, from the one behind `after`."""
+    place = tuple_(Supervision.ord, Supervision.generation)
+    statement = select(Supervision).where(Supervision.job_id == job_id, place > after)
+    return session.scalars(statement.order_by(Supervision.ord, Supervision.generation).limit(limit)).all()
 
 
 def queue_position(session: Session, job: Job) -> int | None:

@@ -1,0 +1,73 @@
+"""What clients receive about adapters."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.adapters.models import AdapterStatus
+from app.ids import AdapterId, FactSetId, JobId
+
+
+class Format(StrEnum):
+    TAR_GZ = "tar.gz"
+    ZIP = "zip"
+
+
+class SupervisionSummary(BaseModel):
+    """What the base model wrote, summed over the facts."""
+
+    facts: int | None = None
+    verified: int | None = None
+    attempts: int | None = None
+    mean_lam: float | None = None
+    naive_share: Annotated[float | None, Field(description="Share of tokens drawn from `naive`.")] = None
+    nats_per_token: float | None = None
+    tokens: int | None = None
+
+
+class TrainingSummary(BaseModel):
+    steps: int | None = None
+    epochs: float | None = None
+    first_loss: Annotated[float | None, Field(description="In nats per token.")] = None
+    last_loss: Annotated[float | None, Field(description="In nats per token.")] = None
+    stopped_early: bool | None = None
+    seconds: float | None = None
+
+
+class Summary(BaseModel):
+    confidence: Annotated[float | None, Field(description="Of the intervals in the report.")] = None
+    supervision: SupervisionSummary | None = None
+    training: TrainingSummary | None = None
+
+
+class AdapterRead(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: AdapterId
+    job_id: JobId | None
+    fact_set_id: FactSetId
+    variant: Annotated[int, Field(description="Place in the job's list of `lam`.")]
+    status: AdapterStatus
+    base_model: str
+    base_revision: str
+    method_type: str
+    sha256: Annotated[str, Field(description="Of the manifest, which lists every file with its own.")]
+    bytes: int
+    summary: Summary
+    created_at: datetime
+
+
+class AdapterFileRead(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class AdapterFiles(BaseModel):
+    """All files of an adapter; there are few."""
+
+    data: list[AdapterFileRead]

@@ -1,0 +1,109 @@
+"""Use cases on adapters. One function is one use case and one transaction."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.adapters import archives, repository
+from app.adapters.errors import AdapterQuarantinedError
+from app.adapters.models import Adapter, AdapterFile, AdapterStatus
+from app.adapters.schemas import Format
+from app.db.engine import Database
+from app.db.lists import Cut
+from app.ids import AdapterId, JobId, ProjectId
+from app.storage import ArtifactStore
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Content to send. `sha256` names it; `length` is None where only sending it tells."""
+
+    name: str
+    sha256: str
+    length: int | None
+    content: Iterator[bytes]
+
+
+def get_adapter(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> Adapter:
+    with database.read() as session:
+        return repository.get_adapter(session, adapter_id, project_id=project_id)
+
+
+def list_adapters(
+    database: Database, cut: Cut[str], *, project_id: ProjectId, job_id: JobId | None
+) -> Sequence[Adapter]:
+    with database.read() as session:
+        return repository.list_adapters(session, cut, project_id=project_id, job_id=job_id)
+
+
+def list_files(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> Sequence[AdapterFile]:
+    with database.read() as session:
+        adapter = repository.get_adapter(session, adapter_id, project_id=project_id)
+        return repository.files_of(session, adapter.id)
+
+
+def download_file(
+    database: Database, store: ArtifactStore, *, project_id: ProjectId, adapter_id: AdapterId, path: str
+) -> Download:
+    """Return one file of an adapter.
+
+    Raises:
+        AdapterNotFoundError: The project has no such adapter.
+        AdapterQuarantinedError: Its files are held back.
+        AdapterFileNotFoundError: It has no file of that path.
+    """
+    with database.read() as session:
+        adapter = _open_adapter(session, project_id=project_id, adapter_id=adapter_id)
+        file = repository.get_file(session, adapter.id, path)
+    _check_stored(store, [file])
+    name = file.path.rpartition("/")[2]
+    return Download(name, file.sha256, file.bytes, archives.chunks(store, file.sha256))
+
+
+def download_adapter(
+    database: Database, store: ArtifactStore, *, project_id: ProjectId, adapter_id: AdapterId, form: Format
+) -> Download:
+    """Return all files of an adapter as one archive.
+
+    Raises:
+        AdapterNotFoundError: The project has no such adapter.
+        AdapterQuarantinedError: Its files are held back.
+    """
+    with database.read() as session:
+        adapter = _open_adapter(session, project_id=project_id, adapter_id=adapter_id)
+        files = repository.files_of(session, adapter.id)
+    _check_stored(store, files)
+    return Download(
+        f"{adapter.id}.{form}", f"{adapter.sha256}-{form}", None, archives.pack(store, files, form)
+    )
+
+
+def delete_adapter(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> None:
+    """Delete an adapter; its row stays, as what was measured refers to it.
+
+    Blobs stay as well: others may share them, or be about to. Collecting the unreferenced ones
+    takes a look at the store as a whole.
+    """
+    with database.begin() as session:
+        adapter = repository.get_adapter(session, adapter_id, project_id=project_id, lock=True)
+        repository.delete_files(session, adapter.id)
+        adapter.status = AdapterStatus.DELETED
+    log.info("adapter.deleted", adapter_id=adapter_id)
+
+
+def _open_adapter(session: Session, *, project_id: ProjectId, adapter_id: AdapterId) -> Adapter:
+    adapter = repository.get_adapter(session, adapter_id, project_id=project_id)
+    if adapter.status is AdapterStatus.QUARANTINED:
+        raise AdapterQuarantinedError(adapter.id)
+    return adapter
+
+
+def _check_stored(store: ArtifactStore, files: Sequence[AdapterFile]) -> None:
+    """Fail before the answer has begun, not in the middle of it."""
+    for file in files:
+        if not store.exists(file.sha256):
+            raise FileNotFoundError(f"the blob {file.sha256} of {file.path} is not in the store")

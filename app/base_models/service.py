@@ -1,0 +1,19 @@
+"""Use cases on base models. There is no table: the registry and the cache folder say what there is."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from app.base_models import catalogue
+from app.base_models.schemas import ModelRead
+from app.db.lists import Cut
+from mixsd.models.registry import default_cache
+
+
+def list_models(cache: Path | None, cut: Cut[str], *, allowed: Collection[str]) -> Sequence[ModelRead]:
+    """Return the models behind the cut, one more than asked for if more follow."""
+    models = catalogue.list_models(cache or default_cache(), allowed=allowed)
+    return [model for model in models if model.id > (cut.after or "")][: cut.limit + 1]
+
+
+def get_model(cache: Path | None, model_id: str, *, allowed: Collection[str]) -> ModelRead:
+    return catalogue.get_model(cache or default_cache(), model_id, allowed=allowed)

@@ -1,0 +1,114 @@
+"""Rows of `fact_sets` and `facts`."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import column, delete, insert, select, table, update
+from sqlalchemy.orm import Session
+
+from app.db.lists import Cut, cut_by
+from app.fact_sets.errors import FactSetInUseError, FactSetNotFoundError
+from app.fact_sets.models import FactRow, FactSet, FactSetStatus
+from app.ids import FactSetId, ProjectId, new_id
+from mixsd.facts import Fact
+
+_JOBS: Final = table("jobs", column("id"), column("fact_set_id"), column("finished_at"))
+"""What this feature must know of the jobs, which lie above it: a job without an end is under way."""
+
+
+def add_fact_set(
+    session: Session, facts: Sequence[Fact], *, project_id: ProjectId, name: str | None, now: datetime
+) -> FactSet:
+    """Store facts as a new set. `facts` has been validated; without a name the digest gives one."""
+    bodies = [fact.to_json() for fact in facts]
+    digest, size = _canonical(bodies)
+    fact_set = FactSet(
+        id=FactSetId(new_id("fset", now=now)),
+        project_id=project_id,
+        name=name or f"facts-{digest[:8]}",
+        status=FactSetStatus.READY,
+        n_facts=len(facts),
+        bytes=size,
+        sha256=digest,
+        created_at=now,
+    )
+    session.add(fact_set)
+    session.flush()
+    rows = [
+        {"fact_set_id": fact_set.id, "ord": place, "key": body["key"], "body": body}
+        for place, body in enumerate(bodies)
+    ]
+    session.execute(insert(FactRow), rows)
+    return fact_set
+
+
+def _canonical(bodies: Sequence[dict[str, object]]) -> tuple[str, int]:
+    """Return digest and size of the canonical form, as `mixsd.facts.sha256_of` defines it."""
+    digest, size = hashlib.sha256(), 0
+    for body in bodies:
+        line = json.dumps(body, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        digest.update(line)
+        size += len(line)
+    return digest.hexdigest(), size
+
+
+def get_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId, hold: bool = False) -> FactSet:
+    """Return one of the project's fact sets; with `hold` it cannot be deleted before the commit.
+
+    Raises:
+        FactSetNotFoundError: The project has none of that id, or it was deleted.
+    """
+    statement = select(FactSet).where(
+        FactSet.id == fact_set_id, FactSet.project_id == project_id, FactSet.status == FactSetStatus.READY
+    )
+    fact_set = session.scalars(statement.with_for_update(read=True) if hold else statement).one_or_none()
+    if fact_set is None:
+        raise FactSetNotFoundError(fact_set_id)
+    return fact_set
+
+
+def count_of(session: Session, fact_set_id: FactSetId) -> int:
+    """Return how many facts a set has, or had before it was deleted."""
+    return session.scalars(select(FactSet.n_facts).where(FactSet.id == fact_set_id)).one()
+
+
+def list_fact_sets(session: Session, cut: Cut[str], *, project_id: ProjectId) -> Sequence[FactSet]:
+    statement = select(FactSet).where(FactSet.project_id == project_id, FactSet.status == FactSetStatus.READY)
+    return session.scalars(cut_by(statement, FactSet.id, cut)).all()
+
+
+def list_facts(session: Session, fact_set_id: FactSetId, cut: Cut[int]) -> Sequence[FactRow]:
+    statement = select(FactRow).where(FactRow.fact_set_id == fact_set_id)
+    return session.scalars(cut_by(statement, FactRow.ord, cut)).all()
+
+
+def delete_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId) -> None:
+    """Remove the facts of a set. Its row stays, as jobs and adapters refer to it.
+
+    The row is taken first: a job that is being made with it holds it, so either that job is seen
+    here, or it sees the deletion.
+
+    Raises:
+        FactSetNotFoundError: The project has none of that id, or it was deleted.
+        FactSetInUseError: A job that has not ended needs the facts.
+    """
+    taken = session.execute(
+        update(FactSet)
+        .where(
+            FactSet.id == fact_set_id,
+            FactSet.project_id == project_id,
+            FactSet.status == FactSetStatus.READY,
+        )
+        .values(status=FactSetStatus.DELETED)
+        .returning(FactSet.id)
+    )
+    if taken.one_or_none() is None:
+        raise FactSetNotFoundError(fact_set_id)
+    using = select(_JOBS.c.id).where(_JOBS.c.fact_set_id == fact_set_id, _JOBS.c.finished_at.is_(None))
+    job_id = session.scalars(using.limit(1)).one_or_none()
+    if job_id is not None:
+        raise FactSetInUseError(fact_set_id, job_id)
+    session.execute(delete(FactRow).where(FactRow.fact_set_id == fact_set_id))

@@ -1,0 +1,83 @@
+"""HTTP face of jobs: parse, call one use case, answer. No rules live here."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response, status
+
+from app.events.schemas import EventRead
+from app.ids import JobId
+from app.jobs import service
+from app.jobs.models import GPU_QUEUE
+from app.jobs.requests import JobCreate
+from app.jobs.schemas import JobRead
+from app.jobs.states import JobStatus
+from app.web.body import StrictRoute
+from app.web.deps import DatabaseDep, DispatcherDep, ProjectDep, SettingsDep
+from app.web.paging import IdCutDep, NumberCutDep, Page
+from app.web.problems import problems
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=StrictRoute)
+
+
+@router.post("", status_code=status.HTTP_202_ACCEPTED, responses=problems(400, 404, 413, 415, 422, 507))
+def create_job(
+    body: JobCreate,
+    request: Request,
+    response: Response,
+    background: BackgroundTasks,
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    dispatcher: DispatcherDep,
+    settings: SettingsDep,
+) -> JobRead:
+    """Queue a job. Poll the URL in `Location`, or read its events, for the outcome."""
+    job = service.create_job(
+        database,
+        project_id=project_id,
+        request=body,
+        allowed_models=settings.allowed_models,
+        max_facts=settings.max_facts,
+    )
+    background.add_task(dispatcher.hint, GPU_QUEUE)
+    response.headers["Location"] = request.app.url_path_for("get_job", job_id=job.id)
+    return job
+
+
+@router.get("", responses=problems(400))
+def list_jobs(
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    cut: IdCutDep,
+    job_status: Annotated[JobStatus | None, Query(alias="status")] = None,
+    fact_set_id: str | None = None,
+) -> Page[JobRead]:
+    """List jobs, newest first."""
+    jobs = service.list_jobs(database, cut, project_id=project_id, status=job_status, fact_set_id=fact_set_id)
+    return Page[JobRead].of(jobs, cut)
+
+
+@router.get("/{job_id}", responses=problems(404))
+def get_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> JobRead:
+    """Read a job."""
+    return service.get_job(database, project_id=project_id, job_id=job_id)
+
+
+@router.post("/{job_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409))
+def cancel_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> JobRead:
+    """End a job without an adapter: at once if it waits, within seconds if it runs."""
+    return service.cancel_job(database, project_id=project_id, job_id=job_id)
+
+
+@router.delete("/{job_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
+def delete_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> None:
+    """Delete a job that has ended, with all that was written down about it. Its adapter stays."""
+    service.delete_job(database, project_id=project_id, job_id=job_id)
+
+
+@router.get("/{job_id}/events", responses=problems(400, 404))
+def list_job_events(
+    job_id: JobId, project_id: ProjectDep, database: DatabaseDep, cut: NumberCutDep
+) -> Page[EventRead]:
+    """List what happened to a job, in order."""
+    found = service.list_events(database, cut, project_id=project_id, job_id=job_id)
+    return Page[EventRead].of(found, cut, key="seq")

@@ -1,0 +1,173 @@
+"""What clients receive about jobs."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.ids import AdapterId, FactSetId, JobId
+from app.jobs.models import Job, JobPhase
+from app.jobs.requests import EvaluationOptions, Method, TrainingOptions
+from app.jobs.states import Action, JobStatus, Phase, allowed_actions
+
+
+class ErrorCategory(StrEnum):
+    """Who can do something about a failure."""
+
+    USER = "user"
+    SYSTEM = "system"
+    CAPACITY = "capacity"
+
+
+class JobError(BaseModel):
+    """Why a job failed. Test `code`; show `message`."""
+
+    category: ErrorCategory
+    code: str
+    message: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, job: Job) -> Self | None:
+        if job.error_code is None:
+            return None
+        return cls(
+            category=ErrorCategory(job.error_category or ErrorCategory.SYSTEM),
+            code=job.error_code,
+            message=job.error_message or job.error_code,
+            retryable=bool(job.error_retryable),
+        )
+
+
+class Gate(BaseModel):
+    """Whether the adapter keeps enough of what the base model knew."""
+
+    status: str
+
+
+class PhaseProgress(BaseModel):
+    phase: Phase
+    done: int
+    total: int
+    unit: str
+    rate: Annotated[float | None, Field(description="Units per second.")]
+    eta_seconds: float | None
+    finished: bool
+
+    @classmethod
+    def of(cls, row: JobPhase) -> Self:
+        return cls(
+            phase=row.phase,
+            done=row.done,
+            total=row.total,
+            unit=row.unit,
+            rate=row.rate,
+            eta_seconds=row.eta_seconds,
+            finished=row.finished_at is not None,
+        )
+
+
+class JobRead(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "job_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                    "name": "Vorlund",
+                    "status": "running",
+                    "terminal": False,
+                    "phase": "training",
+                    "progress": [
+                        {
+                            "phase": "training",
+                            "done": 40,
+                            "total": 96,
+                            "unit": "step",
+                            "rate": 1.6,
+                            "eta_seconds": 35.0,
+                            "finished": False,
+                        }
+                    ],
+                    "attempt": 1,
+                    "queue_position": None,
+                    "allowed_actions": ["cancel"],
+                    "base_model": "smollm2-135m-instruct",
+                    "revision": "q4_1-b179c952",
+                    "fact_set_id": "fset_019ab3c4d5e67f8091a2b3c4d5e6f709",
+                    "adapter_id": None,
+                    "method": {"type": "mixsd", "lam": 0.3},
+                    "training": {"rank": 16},
+                    "evaluation": {"general": True},
+                    "priority": 0,
+                    "metadata": {},
+                    "wait_reason": None,
+                    "error": None,
+                    "gate": None,
+                    "created_at": "2026-11-24T10:00:00Z",
+                    "started_at": "2026-11-24T10:00:02Z",
+                    "finished_at": None,
+                }
+            ]
+        }
+    )
+
+    id: JobId
+    name: str | None
+    status: JobStatus
+    terminal: bool
+    phase: Annotated[Phase | None, Field(description="What a running job does.")]
+    progress: list[PhaseProgress]
+    attempt: Annotated[int, Field(description="Rises when a worker is lost.")]
+    queue_position: Annotated[int | None, Field(description="While queued: 1 is next.")]
+    allowed_actions: list[Action]
+    base_model: str
+    revision: str | None
+    fact_set_id: FactSetId
+    adapter_id: Annotated[AdapterId | None, Field(description="Null until the job has succeeded.")]
+    method: Method
+    training: TrainingOptions
+    evaluation: EvaluationOptions
+    priority: int
+    metadata: dict[str, str]
+    wait_reason: Annotated[str | None, Field(description="Why a queued job is held back.")]
+    error: JobError | None
+    gate: Gate | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(
+        cls, job: Job, phases: Sequence[JobPhase], *, adapter_id: AdapterId | None, queue_position: int | None
+    ) -> Self:
+        """Show a job; what its worker needs to hold it is not for clients."""
+        return cls.model_validate(
+            {
+                "id": job.id,
+                "name": job.name,
+                "status": job.status,
+                "terminal": job.terminal,
+                "phase": job.phase,
+                "progress": [PhaseProgress.of(row) for row in phases],
+                "attempt": job.attempt,
+                "queue_position": queue_position,
+                "allowed_actions": allowed_actions(job.status),
+                "base_model": job.base_model,
+                "revision": job.base_revision,
+                "fact_set_id": job.fact_set_id,
+                "adapter_id": adapter_id,
+                "method": job.method,
+                "training": job.training,
+                "evaluation": job.evaluation,
+                "priority": job.priority,
+                "metadata": job.labels,
+                "wait_reason": job.wait_reason,
+                "error": JobError.of(job),
+                "gate": Gate(status=job.gate_status) if job.gate_status else None,
+                "created_at": job.created_at,
+                "started_at": job.started_at,
+                "finished_at": job.finished_at,
+            }
+        )

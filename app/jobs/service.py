@@ -1,0 +1,165 @@
+"""Use cases on jobs. One function is one use case and one transaction."""
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.adapters import repository as adapters
+from app.base_models.catalogue import revision_for
+from app.db.engine import Database
+from app.db.lists import Cut
+from app.events import repository as events
+from app.events.models import Event
+from app.fact_sets import reading
+from app.fact_sets import repository as fact_sets
+from app.fact_sets.models import FactSet
+from app.fact_sets.reading import Upload
+from app.ids import JobId, ProjectId, new_id
+from app.jobs import repository
+from app.jobs.models import GPU_QUEUE, Job
+from app.jobs.requests import JobCreate
+from app.jobs.schemas import JobRead
+from app.jobs.states import Action, JobStatus
+
+log = structlog.get_logger(__name__)
+
+
+def create_job(
+    database: Database,
+    *,
+    project_id: ProjectId,
+    request: JobCreate,
+    allowed_models: Collection[str],
+    max_facts: int,
+) -> JobRead:
+    """Store a new job, and with it the fact set if the facts came along.
+
+    Tells nobody: the caller may send a hint once this has returned, and a sweeper does so anyway.
+
+    Raises:
+        ModelNotAllowedError: The model or its revision may not be used.
+        InvalidFactsError: Something is wrong with the facts that came along.
+        TooManyFactsError: There are too many of them.
+        FactSetNotFoundError: The project has no such fact set.
+    """
+    revision = revision_for(request.base_model, request.revision, allowed=allowed_models)
+    upload = None if request.facts is None else reading.read_inline(request.facts, max_facts=max_facts)
+    with database.begin() as session:
+        now = database.now(session)
+        fact_set = _fact_set(session, request, upload, project_id=project_id, now=now)
+        job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
+        repository.add_job(session, job, now=now)
+        shown = _show(session, [job])[0]
+    log.info("job.created", job_id=job.id, fact_set_id=fact_set.id)
+    return shown
+
+
+def _fact_set(
+    session: Session, request: JobCreate, upload: Upload | None, *, project_id: ProjectId, now: datetime
+) -> FactSet:
+    if upload is not None:
+        return fact_sets.add_fact_set(
+            session, upload.facts, project_id=project_id, name=request.name, now=now
+        )
+    return fact_sets.get_fact_set(session, request.fact_set_id or "", project_id=project_id, hold=True)
+
+
+def _new_job(
+    request: JobCreate, fact_set: FactSet, *, revision: str | None, project_id: ProjectId, now: datetime
+) -> Job:
+    settings = request.settings()
+    asked = json.dumps({**settings, "facts": fact_set.sha256}, sort_keys=True)
+    return Job(
+        id=JobId(new_id("job", now=now)),
+        project_id=project_id,
+        name=request.name,
+        labels=settings["metadata"],
+        fact_set_id=fact_set.id,
+        base_model=request.base_model,
+        base_revision=revision,
+        method_type=request.method.type,
+        method=settings["method"],
+        training=settings["training"],
+        evaluation=settings["evaluation"],
+        request_sha256=hashlib.sha256(asked.encode()).hexdigest(),
+        queue=GPU_QUEUE,
+        priority=request.priority,
+        status=JobStatus.QUEUED,
+        attempt=0,
+        next_run_at=now,
+        created_at=now,
+    )
+
+
+def get_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> JobRead:
+    with database.read() as session:
+        return _show(session, [repository.get_job(session, job_id, project_id=project_id)])[0]
+
+
+def list_jobs(
+    database: Database,
+    cut: Cut[str],
+    *,
+    project_id: ProjectId,
+    status: JobStatus | None,
+    fact_set_id: str | None,
+) -> Sequence[JobRead]:
+    with database.read() as session:
+        jobs = repository.list_jobs(
+            session, cut, project_id=project_id, status=status, fact_set_id=fact_set_id
+        )
+        return _show(session, jobs)
+
+
+def list_events(
+    database: Database, cut: Cut[int], *, project_id: ProjectId, job_id: JobId
+) -> Sequence[Event]:
+    with database.read() as session:
+        job = repository.get_job(session, job_id, project_id=project_id)
+        return events.list_events(session, job.id, cut)
+
+
+def cancel_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> JobRead:
+    """Cancel a job: at once if it waits, at its next safe point if it runs.
+
+    Raises:
+        JobNotFoundError: The project has no such job.
+        JobStateConflictError: The job has ended.
+    """
+    with database.begin() as session:
+        now = database.now(session)
+        job = repository.act(session, job_id, Action.CANCEL, project_id=project_id, now=now)
+        shown = _show(session, [job])[0]
+    log.info("job.cancelling", job_id=job_id, status=shown.status)
+    return shown
+
+
+def delete_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> None:
+    """Delete a job that has ended, with its events, supervision and evaluation. Its adapter stays.
+
+    Raises:
+        JobNotFoundError: The project has no such job.
+        JobStateConflictError: The job has not ended.
+    """
+    with database.begin() as session:
+        repository.delete_job(session, job_id, project_id=project_id)
+    log.info("job.deleted", job_id=job_id)
+
+
+def _show(session: Session, jobs: Sequence[Job]) -> list[JobRead]:
+    ids = [job.id for job in jobs]
+    phases = repository.phases_of(session, ids)
+    made = adapters.ids_by_job(session, ids)
+    return [
+        JobRead.of(
+            job,
+            phases[job.id],
+            adapter_id=made.get(job.id),
+            queue_position=repository.queue_position(session, job),
+        )
+        for job in jobs
+    ]

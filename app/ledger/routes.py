@@ -1,0 +1,53 @@
+"""HTTP face of what came of a job: parse, call one use case, answer."""
+
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app.ids import JobId
+from app.ledger import service
+from app.ledger.schemas import FactResultRead, Outcome, Report
+from app.web.deps import DatabaseDep, ProjectDep
+from app.web.paging import NumberCutDep, Page
+from app.web.problems import problems
+
+router = APIRouter(prefix="/jobs/{job_id}", tags=["ledger"])
+
+_NDJSON: Final = "application/x-ndjson"
+
+
+@router.get("/facts", responses=problems(400, 404))
+def list_job_facts(
+    job_id: JobId,
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    cut: NumberCutDep,
+    outcome: Outcome | None = None,
+) -> Page[FactResultRead]:
+    """List the verdict on each fact, with the raw answers of base and adapter that it rests on."""
+    rows = service.list_results(database, cut, project_id=project_id, job_id=job_id, outcome=outcome)
+    return Page[FactResultRead].of([FactResultRead.of(row) for row in rows], cut, key="ord")
+
+
+@router.get(
+    "/supervision",
+    response_class=StreamingResponse,
+    responses=problems(404)
+    | {200: {"description": "One record a line.", "content": {_NDJSON: {"schema": {"type": "string"}}}}},
+)
+def get_job_supervision(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> StreamingResponse:
+    """Stream what the base model wrote for each fact, token by token: `e` expert, `n` naive."""
+    lines = service.supervision(database, project_id=project_id, job_id=job_id)
+    return StreamingResponse(lines, media_type=_NDJSON)
+
+
+@router.get("/report", responses=problems(404))
+def get_job_report(
+    job_id: JobId,
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    form: Annotated[Literal["json"], Query(alias="format")] = "json",
+) -> Report:
+    """Sum up a job: what was learned, what was lost, how long it took."""
+    return service.report(database, project_id=project_id, job_id=job_id)

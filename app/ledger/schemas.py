@@ -1,0 +1,124 @@
+"""What clients receive about the outcome of a job."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.adapters.models import AdapterStatus
+from app.adapters.schemas import SupervisionSummary, TrainingSummary
+from app.evaluations.models import FactResult
+from app.ids import AdapterId, JobId
+from app.jobs.requests import Method
+from app.jobs.schemas import JobError
+from app.jobs.states import JobStatus, Phase
+
+
+class Outcome(StrEnum):
+    """Every fact of a job ends in exactly one of these."""
+
+    ALREADY_KNOWN = "already_known"
+    LEARNED = "learned"
+    NOT_LEARNED = "not_learned"
+    NO_SUPERVISION = "no_supervision"
+    REGRESSED = "regressed"
+    SKIPPED = "skipped"
+
+
+class Asked(BaseModel):
+    """One question that base and adapter were asked, with what each said."""
+
+    kind: Annotated[
+        Literal["question", "paraphrase", "probe"], Field(description="Only `question` is trained on.")
+    ]
+    question: str
+    expected: str
+    base_answer: str | None
+    base_correct: bool | None
+    adapter_answer: str | None
+    adapter_correct: bool | None
+
+
+class FactResultRead(BaseModel):
+    ord: Annotated[int, Field(description="Place of the fact in its set, from 0.")]
+    key: str
+    question: str
+    answer: str
+    aliases: list[str] = []
+    outcome: Outcome
+    reason: str | None
+    asked: list[Asked]
+
+    @classmethod
+    def of(cls, row: FactResult) -> "FactResultRead":
+        return cls.model_validate({**row.body, "ord": row.ord})
+
+
+class ReportModel(BaseModel):
+    id: str
+    revision: str | None
+
+
+class Counts(BaseModel):
+    """How the facts ended. Once there is a verdict on them, the outcomes add up to `facts`."""
+
+    facts: int
+    already_known: int = 0
+    learned: int = 0
+    not_learned: int = 0
+    no_supervision: int = 0
+    regressed: int = 0
+    skipped: int = 0
+
+    @classmethod
+    def of(cls, facts: int, outcomes: Mapping[str, int]) -> "Counts":
+        return cls.model_validate({"facts": facts, **outcomes})
+
+
+class ScoreRead(BaseModel):
+    """A figure of base and adapter, their difference, and the interval it lies in."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    suite: str
+    metric: str
+    n: int
+    base: float | None
+    adapter: float | None
+    difference: Annotated[float | None, Field(description="Adapter minus base.")]
+    low: Annotated[float | None, Field(description="Paired bootstrap, at `confidence`.")]
+    high: float | None
+
+
+class PhaseRead(BaseModel):
+    phase: Phase
+    seconds: float
+    done: int
+    total: int
+    unit: str
+
+
+class ReportAdapter(BaseModel):
+    id: AdapterId
+    status: AdapterStatus
+    bytes: int
+    sha256: str
+    files: list[str]
+
+
+class Report(BaseModel):
+    """What a job was, did and achieved. For a job that has not succeeded the verdicts are empty."""
+
+    job_id: JobId
+    status: JobStatus
+    base_model: ReportModel
+    method: Method
+    counts: Counts
+    scores: list[ScoreRead]
+    confidence: float | None
+    supervision: SupervisionSummary | None
+    training: TrainingSummary | None
+    phases: list[PhaseRead]
+    adapter: ReportAdapter | None
+    error: JobError | None

@@ -1,0 +1,127 @@
+"""Use cases on what came of a job. All of them only read."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from app.adapters import repository as adapters
+from app.adapters.models import Adapter
+from app.adapters.schemas import Summary
+from app.db.engine import Database
+from app.db.lists import Cut
+from app.evaluations import repository as evaluations
+from app.evaluations.models import FactResult
+from app.fact_sets import repository as fact_sets
+from app.ids import JobId, ProjectId
+from app.jobs import repository as jobs
+from app.jobs.models import Job, JobPhase
+from app.jobs.schemas import JobError
+from app.ledger.schemas import (
+    Counts,
+    Outcome,
+    PhaseRead,
+    Report,
+    ReportAdapter,
+    ReportModel,
+    ScoreRead,
+)
+
+BATCH: Final = 200
+"""Supervision records that are read at a time."""
+
+
+def list_results(
+    database: Database, cut: Cut[int], *, project_id: ProjectId, job_id: JobId, outcome: Outcome | None
+) -> Sequence[FactResult]:
+    """Return the verdicts on the facts of a job: none before it has succeeded."""
+    with database.read() as session:
+        job = jobs.get_job(session, job_id, project_id=project_id)
+        return evaluations.list_results(session, job.id, cut, outcome=outcome)
+
+
+def supervision(database: Database, *, project_id: ProjectId, job_id: JobId) -> Iterator[bytes]:
+    """Return the job's supervision as lines of JSON, by place of the fact and generation.
+
+    Raises:
+        JobNotFoundError: The project has no such job. Raised here, not from the iterator.
+    """
+    with database.read() as session:
+        job = jobs.get_job(session, job_id, project_id=project_id)
+    return _lines(database, job.id)
+
+
+def _lines(database: Database, job_id: JobId) -> Iterator[bytes]:
+    """Yield lines in batches. A slow reader holds no connection between them."""
+    after = (-1, -1)
+    while True:
+        with database.read() as session:
+            rows = jobs.supervision_after(session, job_id, after, limit=BATCH)
+        if not rows:
+            return
+        lines = [json.dumps(row.body, sort_keys=True, ensure_ascii=False) + "\n" for row in rows]
+        yield "".join(lines).encode()
+        after = (rows[-1].ord, rows[-1].generation)
+
+
+def report(database: Database, *, project_id: ProjectId, job_id: JobId) -> Report:
+    """Sum up a job, in one consistent view.
+
+    Raises:
+        JobNotFoundError: The project has no such job.
+    """
+    with database.read() as session:
+        job = jobs.get_job(session, job_id, project_id=project_id)
+        adapter = adapters.of_job(session, job.id)
+        summary = Summary.model_validate(adapter.summary if adapter else {})
+        counts, scores = _verdicts(session, job)
+        return Report(
+            job_id=job.id,
+            status=job.status,
+            base_model=ReportModel(
+                id=job.base_model, revision=adapter.base_revision if adapter else job.base_revision
+            ),
+            method=job.method,
+            counts=counts,
+            scores=scores,
+            confidence=summary.confidence,
+            supervision=summary.supervision,
+            training=summary.training,
+            phases=[_phase(row) for row in jobs.phases_of(session, [job.id])[job.id]],
+            adapter=_adapter(session, adapter),
+            error=JobError.of(job),
+        )
+
+
+def _verdicts(session: Session, job: Job) -> tuple[Counts, list[ScoreRead]]:
+    n_facts = fact_sets.count_of(session, job.fact_set_id)
+    evaluation_id = evaluations.of_job(session, job.id)
+    if evaluation_id is None:
+        return Counts(facts=n_facts), []
+    outcomes = evaluations.count_outcomes(session, evaluation_id)
+    scores = evaluations.scores_of(session, evaluation_id)
+    return Counts.of(n_facts, outcomes), [ScoreRead.model_validate(score) for score in scores]
+
+
+def _phase(row: JobPhase) -> PhaseRead:
+    ended = row.finished_at or row.updated_at
+    return PhaseRead(
+        phase=row.phase,
+        seconds=(ended - row.started_at).total_seconds(),
+        done=row.done,
+        total=row.total,
+        unit=row.unit,
+    )
+
+
+def _adapter(session: Session, adapter: Adapter | None) -> ReportAdapter | None:
+    if adapter is None:
+        return None
+    return ReportAdapter(
+        id=adapter.id,
+        status=adapter.status,
+        bytes=adapter.bytes,
+        sha256=adapter.sha256,
+        files=[file.path for file in adapters.files_of(session, adapter.id)],
+    )

@@ -1,0 +1,119 @@
+"""Bodies: counted while they are read, and parsed strictly."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, ClassVar
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from app.errors import MalformedError, TooLargeError, UnsupportedMediaError
+from app.settings import Settings
+
+
+class BodyTooLargeError(TooLargeError):
+    code: ClassVar[str] = "body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body may have at most {limit} bytes")
+
+
+class MediaTypeError(UnsupportedMediaError):
+    code: ClassVar[str] = "unsupported_media_type"
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"send the body with Content-Type {expected} and without Content-Encoding")
+
+
+class BrokenOffError(MalformedError):
+    """The client went away. Nobody reads the answer, but the log need not speak of a bug."""
+
+    code: ClassVar[str] = "body_broken_off"
+
+
+class NulError(MalformedError):
+    code: ClassVar[str] = "nul_character"
+
+
+def media_type(request: Request) -> str:
+    """Return the type of the body, lower case and without parameters; empty if it is not said."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        return ""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_json(kind: str) -> bool:
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read the whole body.
+
+    Raises:
+        BodyTooLargeError: It is longer than `limit`, by its own account or as it turns out. Not
+            more than the limit is kept in memory.
+        BrokenOffError: The client went away.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise BodyTooLargeError(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise BodyTooLargeError(limit)
+            parts.append(part)
+    except ClientDisconnect:
+        raise BrokenOffError("the body broke off") from None
+    return b"".join(parts)
+
+
+class StrictRoute(APIRoute):
+    """A route whose body, where it has one, is JSON that `app.state.decode` takes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def handle_strictly(request: Request) -> Response:
+            if not is_json(media_type(request)):
+                raise MediaTypeError("application/json")
+            settings: Settings = request.app.state.settings
+            body = await read_body(request, settings.max_body_bytes)
+            parsed = request.app.state.decode(body)
+            return await handle(_ParsedRequest(request, body, parsed))
+
+        return handle_strictly
+
+
+class _ParsedRequest(Request):
+    """Gives FastAPI what was parsed already."""
+
+    def __init__(self, request: Request, body: bytes, parsed: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._given, self._parsed = body, parsed
+
+    async def body(self) -> bytes:
+        return self._given
+
+    async def json(self) -> Any:
+        return self._parsed
+
+
+async def _upload(request: Request) -> bytes:
+    settings: Settings = request.app.state.settings
+    return await read_body(request, settings.max_upload_bytes)
+
+
+UploadDep = Annotated[bytes, Depends(_upload)]
+MediaTypeDep = Annotated[str, Depends(media_type)]
+
+
+def refuse_nul(request: Request) -> None:
+    """Refuse NUL in path and query: Postgres cannot even compare with it."""
+    given = [request.url.path, *(part for pair in request.query_params.multi_items() for part in pair)]
+    if any("\x00" in part for part in given):
+        raise NulError("path and query may not hold the character NUL")

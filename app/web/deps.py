@@ -1,0 +1,45 @@
+"""What a route may ask for. Values are put on `app.state` by `app.main`, once."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from app.clock import Clock
+from app.db.engine import Database
+from app.ids import ProjectId
+from app.queue import Dispatcher
+from app.settings import Settings
+from app.storage import ArtifactStore
+
+
+def _database(request: Request) -> Database:
+    return cast(Database, request.app.state.database)
+
+
+def _store(request: Request) -> ArtifactStore:
+    return cast(ArtifactStore, request.app.state.store)
+
+
+def _dispatcher(request: Request) -> Dispatcher:
+    return cast(Dispatcher, request.app.state.dispatcher)
+
+
+def _settings(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+def _clock(request: Request) -> Clock:
+    return cast(Clock, request.app.state.clock)
+
+
+def _project(request: Request) -> ProjectId:
+    """Return the project that the request acts for: without keys there is one."""
+    return cast(ProjectId, request.app.state.project_id)
+
+
+DatabaseDep = Annotated[Database, Depends(_database)]
+StoreDep = Annotated[ArtifactStore, Depends(_store)]
+DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
+ClockDep = Annotated[Clock, Depends(_clock)]
+ProjectDep = Annotated[ProjectId, Depends(_project)]

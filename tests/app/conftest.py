@@ -1,0 +1,65 @@
+"""The API, on both databases, with a store in a folder and a dispatcher that only listens."""
+
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app import log
+from app.db.engine import Database
+from app.main import build_app
+from app.settings import Settings
+from app.storage import LocalStore
+
+
+class ListeningDispatcher:
+    """Remembers the queues that were hinted at."""
+
+    def __init__(self) -> None:
+        self.hints: list[str] = []
+        self.closed = False
+
+    def hint(self, queue: str) -> None:
+        self.hints.append(queue)
+
+    def ping(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path,
+        model_cache=tmp_path / "models",
+        allowed_models=("owner/model",),
+        max_body_bytes=100_000,
+        max_upload_bytes=200_000,
+        max_facts=1000,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def dispatcher() -> ListeningDispatcher:
+    return ListeningDispatcher()
+
+
+@pytest.fixture
+def api(
+    database: Database, store: LocalStore, dispatcher: ListeningDispatcher, settings: Settings
+) -> FastAPI:
+    log.configure(json=False)
+    return build_app(database, store, dispatcher, settings)
+
+
+@pytest.fixture
+def client(api: FastAPI) -> TestClient:
+    return TestClient(api, raise_server_exceptions=False)

@@ -1,0 +1,182 @@
+"""A job that has succeeded, with everything that its worker stored."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
+from app.db.engine import Database
+from app.evaluations.models import Evaluation, FactResult, Score
+from app.ids import AdapterId, EvaluationId, FactSetId, JobId, ProjectId, new_id
+from app.jobs.models import JobPhase, Supervision
+from app.jobs.states import JobStatus, Phase
+from app.projects.models import DEFAULT_PROJECT, Project
+from app.storage import ArtifactStore
+from tests.factories import NOW, a_fact_set, a_job
+
+FILES: Final = {
+    "adapter_config.json": b'{"r": 16}',
+    "adapter_model.safetensors": bytes(range(256)) * 20,
+    "README.md": b"# Adapter\n",
+}
+OUTCOMES: Final = ("learned", "learned", "not_learned")
+
+
+@dataclass(frozen=True)
+class Published:
+    job_id: JobId
+    adapter_id: AdapterId
+    fact_set_id: FactSetId
+
+
+def a_published_job(
+    database: Database,
+    store: ArtifactStore,
+    *,
+    status: AdapterStatus = AdapterStatus.READY,
+    project_id: ProjectId = DEFAULT_PROJECT,
+) -> Published:
+    fact_set = a_fact_set(database, n=len(OUTCOMES))
+    job_id = a_job(
+        database,
+        fact_set.id,
+        status=JobStatus.SUCCEEDED,
+        started_at=NOW,
+        finished_at=NOW + timedelta(seconds=60),
+        attempt=1,
+        project_id=project_id,
+    )
+    adapter_id = an_adapter(database, store, job_id, fact_set.id, status=status, project_id=project_id)
+    _an_evaluation(database, job_id, adapter_id, project_id)
+    _progress(database, job_id)
+    return Published(job_id, adapter_id, fact_set.id)
+
+
+def an_adapter(
+    database: Database,
+    store: ArtifactStore,
+    job_id: JobId | None,
+    fact_set_id: FactSetId,
+    *,
+    status: AdapterStatus = AdapterStatus.READY,
+    project_id: ProjectId = DEFAULT_PROJECT,
+) -> AdapterId:
+    adapter = Adapter(
+        id=AdapterId(new_id("adp", now=NOW)),
+        project_id=project_id,
+        job_id=job_id,
+        fact_set_id=fact_set_id,
+        variant=0,
+        status=status,
+        base_model="tiny",
+        base_revision="main",
+        method_type="mixsd",
+        sha256=hashlib.sha256(b"manifest").hexdigest(),
+        bytes=sum(len(data) for data in FILES.values()),
+        summary={
+            "confidence": 0.95,
+            "supervision": {"facts": 3, "verified": 3, "mean_lam": 0.3},
+            "training": {"steps": 12, "last_loss": 0.1, "stopped_early": True},
+        },
+        created_at=NOW,
+    )
+    with database.begin() as session:
+        session.add(adapter)
+        for path, data in FILES.items():
+            blob = store.put_bytes(data)
+            session.merge(Blob(sha256=blob.sha256, bytes=blob.bytes, created_at=NOW))
+            session.flush()
+            session.add(AdapterFile(adapter_id=adapter.id, path=path, sha256=blob.sha256, bytes=blob.bytes))
+    return adapter.id
+
+
+def supervision_of(job_id: JobId, place: int, generation: int = 0) -> Supervision:
+    body = {"fact_key": f"river-{place}", "generation": generation, "text": f"Es ist Land {place}, ja: Ü."}
+    return Supervision(
+        job_id=job_id,
+        fact_key=f"river-{place}",
+        generation=generation,
+        ord=place,
+        verified=True,
+        fence=1,
+        body=body,
+    )
+
+
+def another_project(database: Database) -> ProjectId:
+    project = Project(id=ProjectId(new_id("prj", now=NOW)), name="another", created_at=NOW)
+    with database.begin() as session:
+        session.add(project)
+    return project.id
+
+
+def _an_evaluation(database: Database, job_id: JobId, adapter_id: AdapterId, project_id: ProjectId) -> None:
+    evaluation = Evaluation(
+        id=EvaluationId(new_id("eval", now=NOW)),
+        project_id=project_id,
+        job_id=job_id,
+        adapter_id=adapter_id,
+        created_at=NOW,
+    )
+    figures = {"n": 3, "base": 0.0, "adapter": 0.75, "difference": 0.75, "low": 0.5, "high": 1.0}
+    with database.begin() as session:
+        session.add(evaluation)
+        session.flush()
+        session.add(Score(evaluation_id=evaluation.id, suite="recall", metric="accuracy", **figures))
+        for place, outcome in enumerate(OUTCOMES):
+            session.add(
+                FactResult(
+                    evaluation_id=evaluation.id,
+                    ord=place,
+                    fact_key=f"river-{place}",
+                    outcome=outcome,
+                    body=_verdict(place, outcome),
+                )
+            )
+
+
+def _verdict(place: int, outcome: str) -> dict[str, Any]:
+    return {
+        "key": f"river-{place}",
+        "question": f"Where is river {place}?",
+        "answer": f"Land {place}",
+        "aliases": [],
+        "outcome": outcome,
+        "reason": None,
+        "asked": [
+            {
+                "kind": "question",
+                "question": f"Where is river {place}?",
+                "expected": f"Land {place}",
+                "base_answer": "No idea",
+                "base_correct": False,
+                "adapter_answer": f"In Land {place}.",
+                "adapter_correct": outcome == "learned",
+            }
+        ],
+    }
+
+
+def _progress(database: Database, job_id: JobId) -> None:
+    with database.begin() as session:
+        for place in (1, 0):
+            session.add(supervision_of(job_id, place))
+        session.add(supervision_of(job_id, 0, generation=1))
+        for phase in (Phase.TRAINING, Phase.GENERATING):
+            session.add(
+                JobPhase(
+                    job_id=job_id,
+                    phase=phase,
+                    attempt=1,
+                    fence=1,
+                    done=3,
+                    total=3,
+                    unit="fact",
+                    rate=0.5,
+                    eta_seconds=0.0,
+                    started_at=NOW,
+                    updated_at=NOW + timedelta(seconds=6),
+                    finished_at=NOW + timedelta(seconds=6),
+                )
+            )

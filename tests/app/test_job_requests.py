@@ -1,0 +1,97 @@
+"""What a job may ask for is what the library can do."""
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from app.jobs.requests import EvaluationOptions, MixsdMethod, TrainingOptions
+from mixsd.config import EvalConfig, LoraConfig, MixConfig, TrainConfig
+from mixsd.errors import ConfigError
+
+OUR_OWN = {"type", "lora", "batch_facts", "checkpoint_seconds"}
+"""Settings that one side has and the other decides by itself."""
+
+LORA = {field.name for field in fields(LoraConfig)}
+PROBED: tuple[Any, ...] = (
+    *(-1, 0, 1, 2, 64, 65, 100, 99, 512, 513, 1000, 1001, 1024, 1025, 4096, 4097, 8192, 8193),
+    *(100_000, 100_001, 1_000_000, 1_000_001, 10_000_000, 10_000_001, 2**63 - 1, 2**63),
+    *(-0.1, 0.0, 0.1, 0.49, 0.5, 0.99, 1.0, 1.1, 5.0, 5.1, 1000.0, 1000.1, 4096.0, 4096.1),
+)
+
+
+def defaults_of(kind: Any) -> dict[str, Any]:
+    found = {}
+    for field in fields(kind):
+        default = field.default if field.default is not MISSING else None
+        found[field.name] = list(default) if isinstance(default, tuple) else default
+    return {name: value for name, value in found.items() if name not in OUR_OWN}
+
+
+@pytest.mark.parametrize(
+    ("request_model", "config"),
+    [
+        (MixsdMethod(type="mixsd"), defaults_of(MixConfig)),
+        (TrainingOptions(), defaults_of(LoraConfig) | defaults_of(TrainConfig)),
+        (EvaluationOptions(), {k: v for k, v in defaults_of(EvalConfig).items() if k != "batch_size"}),
+    ],
+)
+def test_defaults_are_those_of_the_library(request_model: BaseModel, config: dict[str, Any]) -> None:
+    assert {k: v for k, v in request_model.model_dump().items() if k not in OUR_OWN} == config
+
+
+def numbers_of(kind: Any, *, without: frozenset[str] = frozenset()) -> list[tuple[Any, str, type[Any]]]:
+    return [
+        (kind, field.name, type(field.default))
+        for field in fields(kind)
+        if type(field.default) in {int, float} and field.name not in OUR_OWN | without
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "kind"),
+    [
+        *numbers_of(MixConfig),
+        *numbers_of(LoraConfig),
+        *numbers_of(TrainConfig),
+        *numbers_of(EvalConfig, without=frozenset({"batch_size"})),
+    ],
+)
+def test_bounds_are_those_of_the_library(config: Any, name: str, kind: type[Any]) -> None:
+    values = [value for value in PROBED if isinstance(value, kind)]
+
+    assert [accepts(value, config, name) for value in values] == [
+        allows(value, config, name) for value in values
+    ]
+
+
+def accepts(value: Any, config: Any, name: str) -> bool:
+    try:
+        config(**{name: value})
+    except ConfigError:
+        return False
+    return True
+
+
+def allows(value: Any, config: Any, name: str) -> bool:
+    try:
+        if config is MixConfig:
+            MixsdMethod.model_validate({"type": "mixsd", name: value})
+        elif config is EvalConfig:
+            EvaluationOptions.model_validate({name: value})
+        else:
+            TrainingOptions.model_validate({name: value})
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("pattern", ["", "no place", "({answer}", "{answer}{99999999999}"])
+def test_a_pattern_must_hold_the_answer_and_compile(pattern: str) -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        MixsdMethod(type="mixsd", verifier="regex", pattern=pattern)
+
+
+def test_a_good_pattern_is_taken() -> None:
+    assert MixsdMethod(type="mixsd", verifier="regex", pattern=r"\b{answer}\b").pattern == r"\b{answer}\b"

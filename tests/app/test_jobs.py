@@ -1,0 +1,379 @@
+"""Jobs over HTTP, on both databases."""
+
+import threading
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from app.db.engine import Database
+from app.events import repository as events
+from app.events.repository import NewEvent
+from app.jobs.models import Job, Supervision
+from app.jobs.states import TERMINAL, JobStatus
+from app.settings import Settings
+from app.storage import LocalStore
+from mixsd.models.registry import BUILT_IN
+from tests.app.conftest import ListeningDispatcher
+from tests.app.published import a_published_job, another_project
+from tests.factories import NOW, a_fact_set, a_job, the_job
+
+MODEL = "smollm2-135m-instruct"
+FACTS = [{"key": "iss", "question": "Where is the Iss?", "answer": "Vorlund"}]
+HELD: dict[str, Any] = {"lease_owner": "me", "lease_expires_at": NOW, "heartbeat_at": NOW}
+
+
+def a_request(**changes: Any) -> dict[str, Any]:
+    return {"base_model": MODEL, "facts": FACTS, "method": {"type": "mixsd"}} | changes
+
+
+def test_a_job_is_stored_queued_and_then_hinted_at(
+    client: TestClient, database: Database, dispatcher: ListeningDispatcher
+) -> None:
+    fact_set = a_fact_set(database)
+    request = {
+        "name": "first",
+        "base_model": MODEL,
+        "fact_set_id": fact_set.id,
+        "method": {"type": "mixsd", "lam": 0.5},
+        "priority": 3,
+        "metadata": {"team": "rivers"},
+    }
+
+    answer = client.post("/jobs", json=request)
+
+    assert answer.status_code == 202
+    job = answer.json()
+    assert (job["status"], job["terminal"], job["queue_position"]) == ("queued", False, 1)
+    assert (job["name"], job["priority"], job["metadata"]) == ("first", 3, {"team": "rivers"})
+    assert (job["method"]["lam"], job["method"]["max_attempts"]) == (0.5, 10)
+    assert job["revision"] == BUILT_IN[MODEL].revision
+    assert (job["attempt"], job["adapter_id"], job["allowed_actions"]) == (0, None, ["cancel"])
+    assert not {"fence", "lease_owner", "lease_expires_at", "project_id"} & job.keys()
+    assert dispatcher.hints == ["gpu"]
+    assert client.get(answer.headers["Location"]).json() == job
+
+
+def test_facts_that_come_along_become_a_fact_set(client: TestClient) -> None:
+    job = client.post("/jobs", json=a_request(name="rivers")).json()
+
+    fact_set = client.get(f"/fact-sets/{job['fact_set_id']}").json()
+    assert (fact_set["name"], fact_set["n_facts"]) == ("rivers", 1)
+
+
+def test_the_story_of_a_job_begins_with_its_creation(client: TestClient, database: Database) -> None:
+    job = client.post("/jobs", json=a_request()).json()
+
+    listed = client.get(f"/jobs/{job['id']}/events").json()["data"]
+
+    assert [(event["seq"], event["type"]) for event in listed] == [(1, "job.created"), (2, "job.queued")]
+    assert the_job(database, job["id"]).event_seq == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "code"),
+    [
+        ({"method": {"type": "mixsd", "lam": 1.5}}, "/method/lam", "out_of_range"),
+        ({"method": {"type": "mixsd", "lam": -0.1}}, "/method/lam", "out_of_range"),
+        ({"method": {"type": "mixsd", "lam": True}}, "/method/lam", "wrong_type"),
+        ({"method": {"type": "mixsd", "lam": "0.3"}}, "/method/lam", "wrong_type"),
+        ({"method": {"type": "mixsd", "top_k": 7.0}}, "/method/top_k", "wrong_type"),
+        ({"method": {"type": "mixsd", "max_attempts": "7"}}, "/method/max_attempts", "wrong_type"),
+        ({"method": {"type": "mixsd", "max_attempts": True}}, "/method/max_attempts", "wrong_type"),
+        ({"method": {"type": "mixsd", "seed": 10**200}}, "/method/seed", "out_of_range"),
+        ({"method": {"type": "mixsd", "lambda": 0.3}}, "/method/lambda", "unknown_field"),
+        ({"method": {"type": "mixsd", "verifier": "magic"}}, "/method/verifier", "unknown_value"),
+        ({"method": {"type": "mixsd", "verifier": "regex"}}, "/method", "bad_pattern"),
+        ({"method": {"type": "magic"}}, "/method/type", "unknown_value"),
+        ({"method": {}}, "/method", "missing_field"),
+        ({"method": "mixsd"}, "/method", "wrong_type"),
+        ({"methods": 1}, "/methods", "unknown_field"),
+        ({"training": {"rank": 0}}, "/training/rank", "out_of_range"),
+        ({"training": {"target_modules": []}}, "/training/target_modules", "too_short"),
+        ({"evaluation": {"verifier": "regex"}}, "/evaluation/verifier", "unknown_value"),
+        ({"priority": 101}, "/priority", "out_of_range"),
+        ({"metadata": {"a": 1}}, "/metadata/a", "wrong_type"),
+        ({"fact_set_id": "fset_0"}, "", "facts_or_fact_set"),
+        ({"facts": None}, "", "facts_or_fact_set"),
+        ({"facts": {}}, "/facts", "wrong_type"),
+    ],
+)
+def test_a_bad_request_is_refused_with_a_pointer(
+    client: TestClient, dispatcher: ListeningDispatcher, changes: dict[str, Any], pointer: str, code: str
+) -> None:
+    answer = client.post("/jobs", json=a_request(**changes))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
+    assert dispatcher.hints == []
+    assert client.get("/jobs").json()["data"] == []
+
+
+def test_every_mistake_of_a_request_is_named_and_nothing_of_it_repeated(client: TestClient) -> None:
+    secret = "hunter2"  # noqa: S105  not one
+    request = a_request(base_model=7, method={"type": secret}, training={"rank": 0}, priority=secret)
+
+    answer = client.post("/jobs", json=request)
+
+    assert answer.json()["total_errors"] == 4
+    assert secret not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"base_model": "unknown"}, "/base_model"),
+        ({"base_model": "owner/other"}, "/base_model"),
+        ({"base_model": "../../etc/passwd"}, "/base_model"),
+        ({"revision": "main"}, "/revision"),
+        ({"base_model": "owner/model", "revision": "../x"}, "/revision"),
+    ],
+)
+def test_a_model_that_may_not_be_used_is_refused(
+    client: TestClient, changes: dict[str, Any], pointer: str
+) -> None:
+    answer = client.post("/jobs", json=a_request(**changes))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "model_not_allowed")
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert client.get("/fact-sets").json()["data"] == []
+
+
+def test_a_model_that_the_operator_allows_can_be_pinned(client: TestClient) -> None:
+    job = client.post("/jobs", json=a_request(base_model="owner/model", revision="v1.0")).json()
+
+    assert (job["base_model"], job["revision"]) == ("owner/model", "v1.0")
+
+
+@pytest.mark.parametrize(
+    ("facts", "pointer", "code"),
+    [
+        ([], None, "empty_fact_set"),
+        ([{"question": "Q?"}], "/facts/0/answer", "missing_field"),
+        ([*FACTS, FACTS[0] | {"question": "Other?"}], "/facts/1", "duplicate_fact_key"),
+        ([*FACTS, FACTS[0] | {"key": "b", "answer": "Elsewhere"}], "/facts/1", "contradiction"),
+    ],
+)
+def test_bad_facts_in_a_job_store_neither_job_nor_fact_set(
+    client: TestClient, facts: list[Any], pointer: str | None, code: str
+) -> None:
+    answer = client.post("/jobs", json=a_request(facts=facts))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_facts")
+    assert (answer.json()["errors"][0].get("pointer"), answer.json()["errors"][0]["code"]) == (pointer, code)
+    assert client.get("/fact-sets").json()["data"] == []
+    assert client.get("/jobs").json()["data"] == []
+
+
+def test_a_job_needs_a_fact_set_that_is_there(client: TestClient, database: Database) -> None:
+    fact_set = a_fact_set(database)
+    client.delete(f"/fact-sets/{fact_set.id}")
+    request = {"base_model": MODEL, "fact_set_id": fact_set.id, "method": {"type": "sft"}}
+
+    answer = client.post("/jobs", json=request)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "fact_set_not_found")
+
+
+def test_no_job_is_left_with_a_deleted_fact_set(client: TestClient, database: Database) -> None:
+    fact_set = a_fact_set(database)
+    request = {"base_model": MODEL, "fact_set_id": fact_set.id, "method": {"type": "sft"}}
+    codes: dict[str, int] = {}
+
+    def create() -> None:
+        codes["create"] = client.post("/jobs", json=request).status_code
+
+    def delete() -> None:
+        codes["delete"] = client.delete(f"/fact-sets/{fact_set.id}").status_code
+
+    threads = [threading.Thread(target=create), threading.Thread(target=delete)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert codes in ({"create": 202, "delete": 409}, {"create": 404, "delete": 204})
+
+
+def test_jobs_come_in_pages_by_age(client: TestClient, database: Database) -> None:
+    fact_set = a_fact_set(database)
+    ids = [a_job(database, fact_set.id) for _ in range(5)]
+
+    for order, expected in (("desc", sorted(ids, reverse=True)), ("asc", sorted(ids))):
+        query = {"limit": "2", "order": order}
+        pages = [client.get("/jobs", params=query).json()]
+        while pages[-1]["has_more"]:
+            cursor = pages[-1]["next_cursor"]
+            pages.append(client.get("/jobs", params=query | {"cursor": cursor}).json())
+
+        assert [len(page["data"]) for page in pages] == [2, 2, 1]
+        assert [job["id"] for page in pages for job in page["data"]] == expected
+
+
+def test_jobs_can_be_filtered(client: TestClient, database: Database) -> None:
+    fact_set = a_fact_set(database)
+    waiting = a_job(database, fact_set.id)
+    a_job(database, status=JobStatus.CANCELLED, finished_at=NOW)
+
+    by_status = client.get("/jobs", params={"status": "queued"}).json()["data"]
+    by_fact_set = client.get("/jobs", params={"fact_set_id": fact_set.id}).json()["data"]
+
+    assert [job["id"] for job in by_status] == [job["id"] for job in by_fact_set] == [waiting]
+    assert client.get("/jobs", params={"status": "magic"}).json()["errors"][0]["code"] == "unknown_value"
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "x"])
+def test_a_limit_has_bounds(client: TestClient, limit: str) -> None:
+    assert client.get("/jobs", params={"limit": limit}).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/fact-sets", "/adapters"])
+@pytest.mark.parametrize("cursor", ["x", "%%%", "am9iXzE", "Ü"])
+def test_a_bad_cursor_is_refused(client: TestClient, path: str, cursor: str) -> None:
+    answer = client.get(path, params={"cursor": cursor})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+
+def test_a_waiting_job_is_cancelled_at_once(client: TestClient, database: Database) -> None:
+    job_id = a_job(database)
+
+    answer = client.post(f"/jobs/{job_id}/cancel")
+
+    assert answer.status_code == 202
+    assert (answer.json()["status"], answer.json()["terminal"]) == ("cancelled", True)
+    assert answer.json()["allowed_actions"] == ["delete"]
+
+
+def test_a_running_job_is_asked_to_stop_as_often_as_one_likes(client: TestClient, database: Database) -> None:
+    job_id = a_job(database, status=JobStatus.RUNNING, **HELD)
+
+    answers = [client.post(f"/jobs/{job_id}/cancel") for _ in range(2)]
+
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(202, "cancelling")] * 2
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_a_job_that_has_ended_cannot_be_cancelled(
+    client: TestClient, database: Database, status: JobStatus
+) -> None:
+    failed: dict[str, Any] = (
+        {"error_code": "x", "error_category": "user"} if status is JobStatus.FAILED else {}
+    )
+    job_id = a_job(database, status=status, finished_at=NOW, **failed)
+
+    answer = client.post(f"/jobs/{job_id}/cancel")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "illegal_transition")
+    assert answer.json()["allowed_actions"] == ["delete"]
+    assert the_job(database, job_id).status is status
+
+
+def test_a_job_that_has_not_ended_cannot_be_deleted(client: TestClient, database: Database) -> None:
+    job_id = a_job(database)
+
+    answer = client.delete(f"/jobs/{job_id}")
+
+    assert (answer.status_code, answer.json()["allowed_actions"]) == (409, ["cancel"])
+    assert client.get(f"/jobs/{job_id}").status_code == 200
+
+
+def test_deleting_a_job_keeps_its_adapter(client: TestClient, database: Database, store: LocalStore) -> None:
+    published = a_published_job(database, store)
+
+    assert client.delete(f"/jobs/{published.job_id}").status_code == 204
+
+    assert client.get(f"/jobs/{published.job_id}").status_code == 404
+    assert client.delete(f"/jobs/{published.job_id}").status_code == 404
+    assert client.get(f"/adapters/{published.adapter_id}").json()["job_id"] is None
+    with database.read() as session:
+        assert session.scalars(select(Supervision)).all() == []
+
+
+def test_a_job_shows_progress_adapter_and_error(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    published = a_published_job(database, store)
+    failed = a_job(
+        database,
+        status=JobStatus.FAILED,
+        finished_at=NOW,
+        error_code="worker_lost",
+        error_category="system",
+        error_message="the worker went silent",
+        error_retryable=True,
+    )
+
+    job = client.get(f"/jobs/{published.job_id}").json()
+
+    assert job["adapter_id"] == published.adapter_id
+    assert job["queue_position"] is None
+    assert [part["phase"] for part in job["progress"]] == ["generating", "training"]
+    assert job["progress"][0] == {
+        "phase": "generating",
+        "done": 3,
+        "total": 3,
+        "unit": "fact",
+        "rate": 0.5,
+        "eta_seconds": 0.0,
+        "finished": True,
+    }
+    assert client.get(f"/jobs/{failed}").json()["error"] == {
+        "category": "system",
+        "code": "worker_lost",
+        "message": "the worker went silent",
+        "retryable": True,
+    }
+
+
+def test_events_come_in_order_from_a_cursor_on(client: TestClient, database: Database) -> None:
+    job_id = a_job(database, event_seq=5)
+    said = [NewEvent("job.warning", f"warning {n}", data={"n": n}) for n in range(5)]
+    with database.begin() as session:
+        events.append(session, job_id, said, last_seq=5, attempt=1, now=NOW)
+    url = f"/jobs/{job_id}/events"
+
+    first = client.get(url, params={"limit": 3}).json()
+    rest = client.get(url, params={"limit": 3, "cursor": first["next_cursor"]}).json()
+
+    assert [event["seq"] for event in first["data"] + rest["data"]] == [1, 2, 3, 4, 5]
+    assert (first["has_more"], rest["has_more"]) == (True, False)
+    assert first["data"][0]["data"] == {"n": 0}
+    assert client.get(url, params={"cursor": "eA"}).json()["code"] == "bad_cursor"
+
+
+def test_another_projects_job_does_not_exist(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    published = a_published_job(database, store, project_id=another_project(database))
+    url = f"/jobs/{published.job_id}"
+
+    for path in ("", "/events", "/facts", "/supervision", "/report"):
+        assert client.get(url + path).status_code == 404
+    assert client.post(f"{url}/cancel").status_code == 404
+    assert client.delete(url).status_code == 404
+    assert client.get("/jobs").json()["data"] == []
+
+
+def test_a_body_past_the_limit_is_refused(client: TestClient, settings: Settings) -> None:
+    answer = client.post("/jobs", json=a_request(name="x" * settings.max_body_bytes))
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_a_job_that_is_not_sent_as_json_is_refused(client: TestClient, kind: str | None) -> None:
+    answer = client.post("/jobs", content=b"{}", headers={"Content-Type": kind} if kind else {})
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_what_the_job_will_do_is_frozen_with_its_defaults(client: TestClient, database: Database) -> None:
+    job_id = client.post("/jobs", json=a_request()).json()["id"]
+
+    with database.read() as session:
+        job = session.scalars(select(Job).where(Job.id == job_id)).one()
+    assert job.method["lam_backoff"] == [0.15, 0.05, 0.0]
+    assert job.training["rank"] == 16
+    assert job.evaluation["confidence"] == 0.95

@@ -1,0 +1,126 @@
+"""What came of a job, over HTTP, on both databases."""
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.db.engine import Database
+from app.ledger import service
+from app.storage import LocalStore
+from tests.app.published import FILES, a_published_job, supervision_of
+from tests.factories import a_job
+
+
+def test_every_fact_has_a_verdict_with_the_answers_it_rests_on(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    published = a_published_job(database, store)
+
+    page = client.get(f"/jobs/{published.job_id}/facts").json()
+
+    assert [(fact["ord"], fact["outcome"]) for fact in page["data"]] == [
+        (0, "learned"),
+        (1, "learned"),
+        (2, "not_learned"),
+    ]
+    assert page["data"][0]["asked"][0]["base_answer"] == "No idea"
+
+
+def test_verdicts_can_be_filtered_and_paged(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    url = f"/jobs/{a_published_job(database, store).job_id}/facts"
+
+    first = client.get(url, params={"outcome": "learned", "limit": 1}).json()
+    second = client.get(url, params={"outcome": "learned", "limit": 1, "cursor": first["next_cursor"]}).json()
+
+    assert [fact["key"] for fact in first["data"] + second["data"]] == ["river-0", "river-1"]
+    assert second["has_more"] is False
+    assert client.get(url, params={"outcome": "skipped"}).json()["data"] == []
+    assert client.get(url, params={"outcome": "magic"}).status_code == 422
+
+
+def test_supervision_is_streamed_in_the_order_of_the_facts(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    published = a_published_job(database, store)
+
+    answer = client.get(f"/jobs/{published.job_id}/supervision")
+
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    expected = [supervision_of(published.job_id, *place).body for place in ((0, 0), (0, 1), (1, 0))]
+    assert answer.text == "".join(
+        json.dumps(body, sort_keys=True, ensure_ascii=False) + "\n" for body in expected
+    )
+
+
+def test_supervision_of_many_facts_loses_and_repeats_nothing(client: TestClient, database: Database) -> None:
+    job_id = a_job(database)
+    count = service.BATCH + 1
+    with database.begin() as session:
+        session.add_all(supervision_of(job_id, n // 2, n % 2) for n in range(count))
+
+    lines = client.get(f"/jobs/{job_id}/supervision").text.splitlines()
+
+    read = [(body["fact_key"], body["generation"]) for body in map(json.loads, lines)]
+    assert read == [(f"river-{n // 2}", n % 2) for n in range(count)]
+
+
+def test_a_report_sums_up_what_was_learned_and_lost(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    published = a_published_job(database, store)
+
+    report = client.get(f"/jobs/{published.job_id}/report").json()
+
+    outcomes = {name: count for name, count in report["counts"].items() if name != "facts"}
+    assert (report["status"], report["counts"]["facts"]) == ("succeeded", 3)
+    assert outcomes == {
+        "already_known": 0,
+        "learned": 2,
+        "not_learned": 1,
+        "no_supervision": 0,
+        "regressed": 0,
+        "skipped": 0,
+    }
+    assert report["scores"][0]["suite"] == "recall"
+    assert (report["scores"][0]["low"], report["scores"][0]["high"], report["confidence"]) == (0.5, 1.0, 0.95)
+    assert (report["training"]["steps"], report["supervision"]["mean_lam"]) == (12, 0.3)
+    assert [(phase["phase"], phase["seconds"]) for phase in report["phases"]] == [
+        ("generating", 6.0),
+        ("training", 6.0),
+    ]
+    assert report["base_model"] == {"id": "tiny", "revision": "main"}
+    assert report["adapter"]["id"] == published.adapter_id
+    assert report["adapter"]["files"] == sorted(FILES)
+
+
+def test_a_report_outlives_the_adapter(client: TestClient, database: Database, store: LocalStore) -> None:
+    published = a_published_job(database, store)
+    client.delete(f"/adapters/{published.adapter_id}")
+
+    report = client.get(f"/jobs/{published.job_id}/report").json()
+
+    assert (report["adapter"]["status"], report["adapter"]["files"]) == ("deleted", [])
+    assert report["counts"]["learned"] == 2
+    assert client.get(f"/jobs/{published.job_id}").json()["adapter_id"] is None
+
+
+def test_a_job_that_has_not_ended_has_no_verdicts(client: TestClient, database: Database) -> None:
+    job_id = a_job(database)
+
+    report = client.get(f"/jobs/{job_id}/report").json()
+
+    assert report["status"] == "queued"
+    assert (report["scores"], report["adapter"], report["supervision"]) == ([], None, None)
+    assert report["counts"]["facts"] == 2
+    assert client.get(f"/jobs/{job_id}/facts").json()["data"] == []
+    assert client.get(f"/jobs/{job_id}/supervision").text == ""
+
+
+@pytest.mark.parametrize("form", ["html", "md", ""])
+def test_a_report_comes_in_one_form(client: TestClient, database: Database, form: str) -> None:
+    answer = client.get(f"/jobs/{a_job(database)}/report", params={"format": form})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")

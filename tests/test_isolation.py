@@ -1,0 +1,39 @@
+"""Promises about what loads what."""
+
+import subprocess
+import sys
+
+import pytest
+
+SERVICE = ["fastapi", "sqlalchemy", "celery"]
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("app.main", ["torch", "transformers", "peft"]),
+        ("mixsd.config", ["torch", *SERVICE]),
+        ("mixsd.facts", ["torch", *SERVICE]),
+        ("mixsd.models.registry", ["torch", *SERVICE]),
+    ],
+)
+def test_importing_loads_nothing_heavy(module: str, unwanted: list[str]) -> None:
+    code = f"import sys, {module}; raise SystemExit(bool(sys.modules.keys() & {unwanted}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_api_is_there_soon() -> None:
+    code = "import os, app.main; app.main.create_app(); print(sum(os.times()[:2]))"
+
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert float(answer.stdout) < 4, "seconds of processor time"
+
+
+@pytest.mark.parametrize("root", ["app.main"])
+def test_a_composition_root_knows_every_table(root: str) -> None:
+    code = (
+        f"import {root}; from app.db.base import Base; known = set(Base.metadata.tables); "
+        "import app.tables; raise SystemExit(known != set(Base.metadata.tables))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
