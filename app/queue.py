@@ -3,6 +3,7 @@
 The job's row is the truth. A hint only says "look", so one that is lost or repeated is harmless.
 """
 
+import time
 from typing import Final, Protocol
 
 import structlog
@@ -15,6 +16,9 @@ LOOK: Final = "worker.look"
 
 EXPIRES: Final = 60
 """Seconds after which a hint is dropped unread: by then the sweeper has sent another one."""
+
+REST: Final = 10
+"""Seconds without hints after one that was lost."""
 
 KEY_PREFIX: Final = "mixsd:"
 """Of everything that we keep in Redis, which may be shared."""
@@ -46,9 +50,13 @@ class NullDispatcher:
 
 
 class CeleryDispatcher:
-    """Sends hints through Redis. Each call returns within a few seconds, whatever Redis does."""
+    """Sends hints through Redis. Each call returns within a few seconds, whatever Redis does.
+
+    After a hint that was lost none is sent for a while: callers wait in vain once, not each time.
+    """
 
     def __init__(self, redis_url: str) -> None:
+        self._rest_until = 0.0
         self._celery = Celery(broker=redis_url, set_as_current=False)
         self._celery.conf.update(
             task_ignore_result=True,
@@ -64,9 +72,12 @@ class CeleryDispatcher:
         )
 
     def hint(self, queue: str) -> None:
+        if time.monotonic() < self._rest_until:
+            return
         try:
             self._celery.send_task(LOOK, args=[queue], queue=queue, expires=EXPIRES, retry=False)
         except Exception as error:  # noqa: BLE001  kombu lets many kinds through, and none may reach the caller
+            self._rest_until = time.monotonic() + REST
             log.warning("hint.lost", queue=queue, error=type(error).__name__)
 
     def ping(self) -> bool:

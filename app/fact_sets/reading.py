@@ -98,13 +98,12 @@ def _shown(problem: library.Problem) -> InputProblem:
 
 def _document(value: Any) -> tuple[str | None, list[Any]]:
     """Take name and facts out of a document."""
-    found: list[InputProblem] = []
     if not isinstance(value, dict):
         raise InvalidFactsError([InputProblem("wrong_type", "expected an object", pointer="")], 1)
-    found += [
+    unknown = [name for name in value if name not in {"name", "facts"}]
+    found = [
         InputProblem("unknown_field", "there is no such field", pointer=f"/{name}"[:_MAX_POINTER])
-        for name in value
-        if name not in {"name", "facts"}
+        for name in unknown[: library.MAX_PROBLEMS]
     ]
     name, facts = value.get("name"), value.get("facts")
     if not (name is None or isinstance(name, str)):
@@ -116,5 +115,6 @@ def _document(value: Any) -> tuple[str | None, list[Any]]:
     elif not isinstance(facts, list):
         found.append(InputProblem("wrong_type", "expected a list of facts", pointer="/facts"))
     if found:
-        raise InvalidFactsError(found[: library.MAX_PROBLEMS], len(found))
+        not_shown = max(0, len(unknown) - library.MAX_PROBLEMS)
+        raise InvalidFactsError(found, len(found) + not_shown)
     return name, list(facts or [])

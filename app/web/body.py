@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from app.errors import MalformedError, TooLargeError, UnsupportedMediaError
 from app.settings import Settings
@@ -22,6 +23,12 @@ class MediaTypeError(UnsupportedMediaError):
 
     def __init__(self, expected: str) -> None:
         super().__init__(f"send the body with Content-Type {expected} and without Content-Encoding")
+
+
+class BrokenOffError(MalformedError):
+    """The client went away. Nobody reads the answer, but the log need not speak of a bug."""
+
+    code: ClassVar[str] = "body_broken_off"
 
 
 class NulError(MalformedError):
@@ -45,17 +52,21 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises:
         BodyTooLargeError: It is longer than `limit`, by its own account or as it turns out. Not
             more than the limit is kept in memory.
+        BrokenOffError: The client went away.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise BodyTooLargeError(limit)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise BodyTooLargeError(limit)
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise BodyTooLargeError(limit)
+            parts.append(part)
+    except ClientDisconnect:
+        raise BrokenOffError("the body broke off") from None
     return b"".join(parts)
 
 

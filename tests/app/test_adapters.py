@@ -4,13 +4,15 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.adapters.models import AdapterStatus
 from app.db.engine import Database
-from app.storage import LocalStore
+from app.storage import CorruptBlobError, LocalStore
 from tests.app.published import FILES, a_published_job, another_project
 from tests.factories import a_job
 
@@ -183,6 +185,18 @@ def test_another_projects_adapter_does_not_exist(
         assert client.get(f"/adapters/{published.adapter_id}{path}").status_code == 404
     assert client.delete(f"/adapters/{published.adapter_id}").status_code == 404
     assert client.get("/adapters").json()["data"] == []
+
+
+@pytest.mark.parametrize("path", ["/download", "/download?format=zip", "/files/README.md"])
+def test_a_blob_that_is_corrupt_breaks_the_answer_off(
+    api: FastAPI, database: Database, store: LocalStore, tmp_path: Path, path: str
+) -> None:
+    adapter_id = a_published_job(database, store).adapter_id
+    (blob,) = tmp_path.rglob(hashlib.sha256(FILES["README.md"]).hexdigest())
+    blob.write_bytes(b"# Adaptor\n")
+
+    with pytest.raises(CorruptBlobError):
+        TestClient(api).get(f"/adapters/{adapter_id}{path}")
 
 
 def test_a_blob_that_is_lost_is_an_error_and_not_an_empty_file(

@@ -1,6 +1,7 @@
 """Fact sets over HTTP, on both databases."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -153,6 +154,20 @@ def test_what_is_no_json_is_refused_on_every_route(client: TestClient, content: 
 
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json")
         assert answer.json()["errors"][0]["code"] == code
+
+
+def test_a_mistake_at_the_end_of_a_long_body_is_found_soon(client: TestClient) -> None:
+    names = ",".join(f'"{n}":1' for n in range(18_000))
+    begun = time.process_time()
+
+    doubled = client.post("/fact-sets", content=f'{{{names},"17999":1}}', headers=JSON)
+    within = client.post("/fact-sets", content=f'{{"facts":[{{{names}}}]}}', headers=JSON)
+    around = client.post("/fact-sets", content=f'{{"facts":[],{names}}}', headers=JSON)
+
+    assert doubled.json()["errors"][0]["code"] == "duplicate_key"
+    assert (within.json()["total_errors"], around.json()["total_errors"]) == (18_002, 18_000)
+    assert len(within.json()["errors"]) == len(around.json()["errors"]) == 1000
+    assert time.process_time() - begun < 3
 
 
 def test_invalid_utf8_in_a_line_is_named_with_its_place(client: TestClient) -> None:

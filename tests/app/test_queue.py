@@ -62,8 +62,11 @@ def test_a_broker_that_is_silent_is_given_up() -> None:
         begun = time.monotonic()
 
         dispatcher.hint("gpu")
-
         assert time.monotonic() - begun < 10
+
+        begun = time.monotonic()
+        dispatcher.hint("gpu")
+        assert time.monotonic() - begun < 1
         dispatcher.close()
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from app.adapters.models import Adapter
 from app.evaluations.models import Evaluation, FactResult, Score
+from app.events.models import Event
 from app.jobs.models import Checkpoint, JobAttempt, JobPhase
 from app.jobs.states import Action, JobStatus, Phase
 from tests.worker.rig import Rig
@@ -133,7 +134,9 @@ def test_a_job_without_progress_is_stopped(rig: Rig) -> None:
 
     job = rig.job(job_id)
     assert (job.status, job.crash_streak) == (JobStatus.QUEUED, 1)
-    assert "job.attempt_lost" in rig.events(job_id)
+    with rig.database.read() as session:
+        lost = session.scalars(select(Event.data).where(Event.type == "job.attempt_lost")).one()
+    assert lost == {"code": "stalled"}
 
 
 @only_sqlite
