@@ -1,8 +1,10 @@
 """Settings of the method, checked where they are made. Nothing here loads torch."""
 
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from mixsd.errors import ConfigError
 
@@ -229,6 +231,47 @@ class Plan:
             "training": _plain(asdict(self.training)),
             "evaluation": _plain(asdict(self.evaluation)),
         }
+
+
+def plan_from(
+    *,
+    method: Mapping[str, Any] = MappingProxyType({}),
+    training: Mapping[str, Any] = MappingProxyType({}),
+    evaluation: Mapping[str, Any] = MappingProxyType({}),
+) -> Plan:
+    """Return the plan that options of the form of the API's ask for; the rest takes its default.
+
+    Raises:
+        ConfigError: An option is unknown, of the wrong type or out of bounds.
+    """
+    options, lora = dict(training), {}
+    for name in ("rank", "alpha", "dropout", "target_modules"):
+        if name in options:
+            lora[name] = options.pop(name)
+    settings = {name: value for name, value in method.items() if name != "type"}
+    kind = method.get("type", "mixsd")
+    _one_of("method.type", str(kind), ("mixsd", "sft"))
+    training_config = _make(TrainConfig, "training", options)
+    return Plan(
+        method=_make(SftConfig if kind == "sft" else MixConfig, "method", settings),
+        training=replace(training_config, lora=_make(LoraConfig, "training", lora)),
+        evaluation=_make(EvalConfig, "evaluation", evaluation),
+    )
+
+
+Config = TypeVar("Config", MixConfig, SftConfig, TrainConfig, EvalConfig, LoraConfig)
+
+
+def _make(kind: type[Config], part: str, options: Mapping[str, Any]) -> Config:
+    known = {item.name for item in fields(kind)} - {"lora"}
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"{part}.{name} is no setting; those are {', '.join(sorted(known))}")
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{part}: a value is of the wrong type: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -41,6 +41,27 @@ def whole_folder(target: Path, partial: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file that is complete or absent, or is what it was before.
+
+    Raises:
+        DiskFullError: There was no room.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        _sync(partial)
+        partial.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        if disk_is_full(error):
+            raise DiskFullError(f"no room left to write {target.name}: free some space and retry") from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def disk_is_full(error: Exception) -> bool:
     """Tell whether this is what a full disk raises. Native code hides the number in a text."""
     if isinstance(error, OSError):

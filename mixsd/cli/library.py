@@ -1,0 +1,178 @@
+"""The library's own commands: facts in, a folder out, no service. Each goes on where one stopped."""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mixsd.cli._errors import explained
+
+if TYPE_CHECKING:
+    from mixsd.inject import Workspace
+
+cli = typer.Typer()
+
+Facts = Annotated[Path, typer.Argument(metavar="FACTS", help="Facts, as JSONL or JSON.", exists=True)]
+Model = Annotated[str, typer.Option(help="Base model: a built-in id, or `owner/name` of a hub.")]
+Out = Annotated[Path, typer.Option(help="Folder of the run.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSON with `method`, `training` and `evaluation`, as in `POST /jobs`.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+Revision = Annotated[str | None, typer.Option(help="Commit, tag or branch of the model.")]
+Cache = Annotated[Path | None, typer.Option(envvar="MIXSD_MODEL_CACHE", help="Where base models lie.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Threads = Annotated[int, typer.Option(help="Threads on the CPU; 0 takes one for each core.", min=0)]
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+@cli.command()
+def generate(
+    facts: Facts,
+    out: Out,
+    model: Model = DEFAULT_MODEL,
+    config: Config = None,
+    revision: Revision = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Have the base model write supervision for the facts: OUT/supervision.jsonl."""
+    with _workspace(facts, out, model, config, revision, cache, device, threads) as workspace:
+        records = workspace.generate()
+        supervised = {record.fact_key for record in records if record.trainable}
+        typer.echo(f"{len(supervised)} of {len(workspace.facts)} facts have a text", err=True)
+        typer.echo(str(out / "supervision.jsonl"))
+
+
+@cli.command()
+def train(
+    facts: Facts,
+    out: Out,
+    model: Model = DEFAULT_MODEL,
+    config: Config = None,
+    revision: Revision = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Train an adapter on the supervision, which is made first if need be: OUT/weights."""
+    with _workspace(facts, out, model, config, revision, cache, device, threads) as workspace:
+        summary = workspace.train()
+        typer.echo(f"{summary['steps']} steps, last loss {summary['last_loss']:.3f} nats per token", err=True)
+        typer.echo(str(out / "weights"))
+
+
+@cli.command()
+def evaluate(
+    facts: Facts,
+    out: Out,
+    model: Model = DEFAULT_MODEL,
+    config: Config = None,
+    revision: Revision = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Measure what was learned and what was lost, and pack the adapter: OUT/report.json, OUT/adapter."""
+    with _workspace(facts, out, model, config, revision, cache, device, threads) as workspace:
+        _evaluate(workspace)
+
+
+@cli.command()
+def inject(
+    facts: Facts,
+    out: Out,
+    model: Model = DEFAULT_MODEL,
+    config: Config = None,
+    revision: Revision = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Do it all: supervision, training, evaluation, adapter."""
+    with _workspace(facts, out, model, config, revision, cache, device, threads) as workspace:
+        workspace.baseline()
+        workspace.generate()
+        workspace.train()
+        _evaluate(workspace)
+
+
+def _evaluate(workspace: "Workspace") -> None:
+    judgement = workspace.evaluate()
+    counts = ", ".join(f"{count} {name}" for name, count in judgement.counts.items() if count)
+    typer.echo(counts, err=True)
+    for score in judgement.scores:
+        typer.echo(
+            f"{score.suite} ({score.metric}, n {score.n}): "
+            f"{score.base:.3f} before, {score.adapter:.3f} after; "
+            f"difference {score.difference:+.3f}, interval {score.low:+.3f} to {score.high:+.3f}",
+            err=True,
+        )
+    typer.echo(str(workspace.out / "adapter"))
+
+
+@contextmanager
+def _workspace(
+    facts: Path,
+    out: Path,
+    model: str,
+    config: Path | None,
+    revision: str | None,
+    cache: Path | None,
+    device: str,
+    threads: int,
+) -> Generator["Workspace"]:
+    """Read everything that may be wrong before the heavy libraries are loaded; then load them."""
+    with explained():
+        from mixsd.cli._bars import bars
+        from mixsd.config import plan_from
+        from mixsd.facts import read_facts
+        from mixsd.models.registry import check_id, default_cache
+
+        read = read_facts(facts)
+        plan = plan_from(**_options(config))
+        check_id(model)
+
+        from mixsd.inject import Workspace
+        from mixsd.models.load import load_base, use_threads
+        from mixsd.models.store import pull
+
+        with bars() as on_phase:
+            found = pull(
+                model, cache=cache or default_cache(), revision=revision, on_progress=on_phase("preparing")
+            )
+            use_threads(threads)
+            workspace = Workspace(out, load_base(found, device=device), read, plan, on_phase)
+            workspace.open()
+            yield workspace
+
+
+def _options(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Read the settings from a file of theirs.
+
+    Raises:
+        ConfigError: It is no such file.
+    """
+    from mixsd.errors import ConfigError
+
+    if path is None:
+        return {}
+    try:
+        options = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is no JSON: {error}") from error
+    parts = ("method", "training", "evaluation")
+    if not isinstance(options, dict) or not all(isinstance(options[name], dict) for name in options):
+        raise ConfigError(f"{path}: expected an object with {', '.join(parts)}")
+    if unknown := options.keys() - set(parts):
+        raise ConfigError(f"{path}: {', '.join(sorted(unknown))}: not one of {', '.join(parts)}")
+    return options

@@ -1,0 +1,176 @@
+"""Runs of the library alone: facts in, a folder out. What was done already is not done again.
+
+OUT/settings.json        what the run is of; another run cannot use the folder
+OUT/supervision.jsonl    what the base model wrote, in the order of the facts
+OUT/baseline.json        what the base model answers
+OUT/checkpoints/         of the training
+OUT/weights/             the trained adapter, as peft saves it
+OUT/adapter/             the adapter with everything that says what it is
+OUT/report.json          counts, scores and verdicts
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from mixsd import run
+from mixsd.config import Plan
+from mixsd.durable import disk_is_full, whole_folder, write_whole
+from mixsd.errors import ConfigError, DiskFullError
+from mixsd.evaluation.judge import Judgement
+from mixsd.evaluation.measure import Measured, measure
+from mixsd.facts import Fact
+from mixsd.models.load import Base
+from mixsd.progress import OnProgress
+from mixsd.supervision import Supervision
+from mixsd.training import checkpoint, lora
+from mixsd.training.loop import Hooks
+
+SUPERVISION: Final = "supervision.jsonl"
+_PARTIAL: Final = "supervision.partial.jsonl"
+_SETTINGS: Final = "settings.json"
+_BASELINE: Final = "baseline.json"
+_TRAINING: Final = "training.json"
+_REPORT: Final = "report.json"
+
+OnPhase = Callable[[str], OnProgress]
+"""Takes the name of a phase that begins, gives what to tell its progress to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One run in a folder. Its steps may be called one by one, each in a process of its own."""
+
+    out: Path
+    base: Base
+    facts: Sequence[Fact]
+    plan: Plan
+    on_phase: OnPhase
+
+    def open(self) -> None:
+        """Take the folder for this run, or find that it is this run's already.
+
+        Raises:
+            ConfigError: The folder holds another run.
+        """
+        settings = {
+            "base_model": run.base_digest(self.base),
+            "facts": run.supervision_input(self.base, self.facts, self.plan),
+            **self.plan.to_json(),
+        }
+        path = self.out / _SETTINGS
+        if not path.exists():
+            _write(path, settings)
+        elif json.loads(path.read_text()) != settings:
+            raise ConfigError(f"{self.out} holds a run with other facts or settings: choose another --out")
+
+    def generate(self) -> list[Supervision]:
+        """Make the supervision that is missing, record by record."""
+        partial, target = self.out / _PARTIAL, self.out / SUPERVISION
+        if target.exists():
+            return _read_records(target)
+        records = _read_records(partial) if partial.exists() else []
+        _rewrite(partial, records)  # drops a line that a crash cut off
+        report = self.on_phase("generating")
+
+        def add(made: Sequence[Supervision]) -> None:
+            with partial.open("a", encoding="utf-8") as file:
+                file.writelines(record.to_line() + "\n" for record in made)
+            records.extend(made)
+
+        done = {(record.fact_key, record.generation) for record in records}
+        try:
+            run.supervise(self.base, self.facts, self.plan, on_records=add, done=done, on_progress=report)
+        except OSError as error:
+            if disk_is_full(error):
+                raise DiskFullError(f"no room left to write {partial}: free some space and retry") from error
+            raise
+        ordered = run.in_order(records, self.facts, self.plan)
+        _rewrite(target, ordered)
+        partial.unlink()
+        return ordered
+
+    def train(self) -> dict[str, Any]:
+        """Train on the supervision; return what training amounted to."""
+        if (self.out / _TRAINING).exists() and (self.out / "weights").exists():
+            summary: dict[str, Any] = json.loads((self.out / _TRAINING).read_text())
+            return summary
+        records = self.generate()
+        folder = self.out / "checkpoints"
+        folders = checkpoint.newest([path for path in folder.glob("checkpoint-*") if path.is_dir()])
+        trained = run.train(
+            self.base,
+            self.facts,
+            records,
+            self.plan,
+            work=folder,
+            resume=folders,
+            hooks=Hooks(on_progress=self.on_phase("training")),
+        )
+        with whole_folder(self.out / "weights", self.out / ".weights.partial") as draft:
+            lora.save_adapter(trained.model, draft)
+        lora.detach(trained.model)
+        summary = run.training_summary(trained)
+        _write(self.out / _TRAINING, summary)
+        return summary
+
+    def baseline(self) -> Measured:
+        """Ask the base model."""
+        path = self.out / _BASELINE
+        if path.exists():
+            return Measured.from_json(json.loads(path.read_text()))
+        said = measure(self.base, self.facts, self.plan.evaluation, on_progress=self.on_phase("baseline"))
+        _write(path, said.to_json())
+        return said
+
+    def evaluate(self) -> Judgement:
+        """Compare the adapter with the base model, and pack it."""
+        before = self.baseline()
+        training, records = self.train(), self.generate()
+        judgement = run.evaluate(
+            self.base,
+            self.out / "weights",
+            self.facts,
+            records,
+            before,
+            self.plan,
+            on_progress=self.on_phase("evaluating"),
+        )
+        run.package(
+            self.out / "adapter",
+            base=self.base,
+            adapter=self.out / "weights",
+            facts=self.facts,
+            records=records,
+            plan=self.plan,
+            training=training,
+            judgement=judgement,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        _write(
+            self.out / _REPORT,
+            {
+                "counts": judgement.counts,
+                "scores": [score.to_json() for score in judgement.scores],
+                **run.outcome_summary(records, self.plan, training),
+                "facts": [verdict.to_json() for verdict in judgement.verdicts],
+            },
+        )
+        return judgement
+
+
+def _write(path: Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def _rewrite(path: Path, records: Sequence[Supervision]) -> None:
+    write_whole(path, "".join(record.to_line() + "\n" for record in records).encode())
+
+
+def _read_records(path: Path) -> list[Supervision]:
+    """Read supervision; a last line that is not whole is left out."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [Supervision.from_json(json.loads(line)) for line in lines]
