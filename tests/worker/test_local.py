@@ -40,7 +40,7 @@ def a_dead_process() -> int:
 
 def test_it_runs_jobs_until_it_is_stopped_and_then_hands_back(rig: Rig) -> None:
     first = rig.submit()
-    worker = LocalWorker(rig.settings)
+    worker = LocalWorker(rig.database, rig.settings)
     worker.start()
     rig.until_status(first, JobStatus.SUCCEEDED)
     second = rig.submit(stays_in=Phase.TRAINING)
@@ -54,7 +54,7 @@ def test_it_runs_jobs_until_it_is_stopped_and_then_hands_back(rig: Rig) -> None:
 
 
 def test_a_second_worker_on_the_same_folder_is_refused(rig: Rig) -> None:
-    first, second = LocalWorker(rig.settings), LocalWorker(rig.settings)
+    first, second = LocalWorker(rig.database, rig.settings), LocalWorker(rig.database, rig.settings)
     first.start()
 
     with pytest.raises(DataFolderInUseError, match=f"in use by process {os.getpid()}.*--data"):
@@ -62,7 +62,7 @@ def test_a_second_worker_on_the_same_folder_is_refused(rig: Rig) -> None:
     second.stop()
     first.stop()
 
-    second = LocalWorker(rig.settings)
+    second = LocalWorker(rig.database, rig.settings)
     second.start()
     second.stop()
 
@@ -104,7 +104,7 @@ def test_a_port_that_is_in_use_is_one_line_of_error(rig: Rig) -> None:
 
 
 def test_up_refuses_a_folder_that_is_in_use(rig: Rig) -> None:
-    worker = LocalWorker(rig.settings)
+    worker = LocalWorker(rig.database, rig.settings)
     worker.acquire()
 
     ended = run_mixsd(rig, "up", "--port", "0")
