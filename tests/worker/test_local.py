@@ -1,11 +1,13 @@
 """The worker inside `mixsd up`."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from datetime import timedelta
 
+import httpx2
 import pytest
 
 from app.ids import JobId
@@ -112,6 +114,21 @@ def test_up_refuses_a_folder_that_is_in_use(rig: Rig) -> None:
     worker.stop()
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"mixsd: the data folder {rig.settings.data_dir} is in use by process")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_serves_until_it_is_told_to_stop(rig: Rig, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "mixsd", "up", "--port", "0"]
+    with subprocess.Popen(command, env=rig.environment(), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            url = process.stderr.readline().removeprefix("MixSD listens on ").strip()
+            assert httpx2.get(f"{url}/healthz", timeout=10).status_code == 200
+            process.send_signal(number)
+            assert process.wait(timeout=10) == 0
+        finally:
+            process.kill()
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_db_upgrade_makes_the_tables(rig: Rig) -> None:
