@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:  # the commands themselves import late
-    from sqlalchemy import Engine
-
     from app.db.engine import Database
     from app.queue import Dispatcher
     from app.settings import Settings
@@ -47,7 +45,7 @@ def up(
     worker = LocalWorker(database, settings)
     try:
         worker.acquire()
-        _upgrade(engine)
+        _upgrade(database)
         worker.start()
         _serve(database, settings, NullDispatcher(), listener)
     except DataFolderInUseError as error:
@@ -106,18 +104,18 @@ def sweeper() -> None:
 @database_commands.command("upgrade")
 def upgrade() -> None:
     """Bring the database to the newest schema. Does nothing if it is there already."""
-    from app.db.engine import make_engine
+    from app.db.engine import Database, make_engine
     from app.settings import Settings
 
     engine = make_engine(Settings().database)
-    _upgrade(engine)
+    _upgrade(Database(engine))
     engine.dispose()
 
 
-def _upgrade(engine: "Engine") -> None:
+def _upgrade(database: "Database") -> None:
     import migrations
 
-    migrations.upgrade(engine)
+    migrations.upgrade(database.engine)
 
 
 def _dispatcher(settings: "Settings") -> "Dispatcher":
