@@ -244,17 +244,16 @@ def plan_from(
     Raises:
         ConfigError: An option is unknown, of the wrong type or out of bounds.
     """
-    options, lora = dict(training), {}
-    for name in ("rank", "alpha", "dropout", "target_modules"):
-        if name in options:
-            lora[name] = options.pop(name)
+    options = dict(training)
+    names = ("rank", "alpha", "dropout", "target_modules")
+    shape = {name: options.pop(name) for name in names if name in options}
     settings = {name: value for name, value in method.items() if name != "type"}
-    kind = method.get("type", "mixsd")
-    _one_of("method.type", str(kind), ("mixsd", "sft"))
-    training_config = _make(TrainConfig, "training", options)
+    kind = str(method.get("type", "mixsd"))
+    _one_of("method.type", kind, ("mixsd", "sft"))
+    made = _make(SftConfig, "method", settings) if kind == "sft" else _make(MixConfig, "method", settings)
     return Plan(
-        method=_make(SftConfig if kind == "sft" else MixConfig, "method", settings),
-        training=replace(training_config, lora=_make(LoraConfig, "training", lora)),
+        method=made,
+        training=replace(_make(TrainConfig, "training", options), lora=_make(LoraConfig, "training", shape)),
         evaluation=_make(EvalConfig, "evaluation", evaluation),
     )
 
@@ -262,7 +261,7 @@ def plan_from(
 Config = TypeVar("Config", MixConfig, SftConfig, TrainConfig, EvalConfig, LoraConfig)
 
 
-def _make(kind: type[Config], part: str, options: Mapping[str, Any]) -> Config:
+def _make(kind: type[Config], part: str, options: Mapping[Any, Any]) -> Config:
     known = {item.name for item in fields(kind)} - {"lora"}
     for name in options:
         if name not in known:

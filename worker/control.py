@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -26,8 +26,10 @@ from app.jobs.states import JobStatus, Phase
 from worker import checkpoints, phases
 from worker.phases import Pace
 from worker.publication import Publication, insert_publication
-from worker.transactions import write
+from worker.transactions import read, write
 from worker.upsert import upsert
+
+T = TypeVar("T")
 
 CHUNK: Final = 64
 """Most rows of supervision in one transaction: a longer one would hold up heartbeats."""
@@ -110,8 +112,7 @@ class Control:
 
     def job(self) -> Job:
         """Return the job as it stands."""
-        with self._database.read() as session:
-            return session.scalars(select(Job).where(Job.id == self.job_id)).one()
+        return self._read(lambda session: session.scalars(select(Job).where(Job.id == self.job_id)).one())
 
     def facts(self) -> Sequence[JsonObject]:
         """Return the facts of the job's set, in their order."""
@@ -121,26 +122,22 @@ class Control:
             .where(Job.id == self.job_id)
             .order_by(FactRow.ord)
         )
-        with self._database.read() as session:
-            return session.scalars(statement).all()
+        return self._read(lambda session: session.scalars(statement).all())
 
     def finished(self, phase: Phase, input_sha256: str) -> str | None:
         """Return the digest of what the phase made, if it was finished before with this input."""
-        with self._database.read() as session:
-            return phases.finished_output(session, self.job_id, phase, input_sha256)
+        return self._read(lambda session: phases.finished_output(session, self.job_id, phase, input_sha256))
 
     def supervision(self) -> list[SupervisionRow]:
         """Return what there is, from this and earlier attempts, in the order of the facts."""
         order = (Supervision.ord, Supervision.generation)
         statement = select(Supervision).where(Supervision.job_id == self.job_id).order_by(*order)
-        with self._database.read() as session:
-            rows = session.scalars(statement).all()
+        rows = self._read(lambda session: session.scalars(statement).all())
         return [SupervisionRow(row.ord, row.fact_key, row.generation, row.verified, row.body) for row in rows]
 
     def checkpoints(self, phase: Phase, input_sha256: str) -> Sequence[Checkpoint]:
         """Return the registered checkpoints that were made from this input, newest first."""
-        with self._database.read() as session:
-            return checkpoints.newest_first(session, self.job_id, phase, input_sha256)
+        return self._read(lambda session: checkpoints.newest_first(session, self.job_id, phase, input_sha256))
 
     # -- phases
 
@@ -194,8 +191,7 @@ class Control:
         """
         if time.monotonic() - self._looked_at < _SECOND and not self._stopping:
             return
-        with self._database.read() as session:
-            seen = leases.look(session, self.job_id, self._claim.fence)
+        seen = self._read(lambda session: leases.look(session, self.job_id, self._claim.fence))
         if seen is None:
             raise LeaseLostError(self.job_id, self._claim.fence)
         self._looked_at = time.monotonic()
@@ -319,6 +315,9 @@ class Control:
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _read(self, body: Callable[[Session], T]) -> T:
+        return read(self._database, body, patience=self._patience)
 
     def _write(
         self,

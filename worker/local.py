@@ -10,7 +10,7 @@ from typing import IO, Final
 import structlog
 from sqlalchemy import select
 
-from app.db.engine import Database, make_engine
+from app.db.engine import Database
 from app.jobs import leases
 from app.jobs.models import GPU_QUEUE, Job
 from app.jobs.states import OWNED
@@ -32,13 +32,15 @@ class DataFolderInUseError(Exception):
 
 
 class LocalWorker:
-    """Runs the jobs of one machine, one at a time."""
+    """Runs the jobs of one machine, one at a time.
 
-    def __init__(self, settings: Settings) -> None:
+    It may share its `database` with the API of the same process, and does not close it.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
         self._settings = settings
         self._stopping = threading.Event()
-        self._engine = make_engine(settings.database)
-        self._database = Database(self._engine)
         self._lock: IO[str] | None = None
         self._threads = [
             threading.Thread(target=self._supervise, name="supervisor", daemon=True),
@@ -62,7 +64,6 @@ class LocalWorker:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(self._settings.grace.total_seconds() + _TO_SETTLE)
-        self._engine.dispose()
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -6,6 +6,7 @@ that started it.
 
 import os
 import random
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 VERSION: Final = 1
 """Of the worker. A job may ask for a minimum."""
+
+_STOPPED: Final = {Exit.CANCELLED, Exit.HANDED_BACK, -signal.SIGTERM}
+"""Exit codes of a runner that did as it was told; the last one before it could listen."""
 
 _DISK_PAUSE: Final = timedelta(seconds=60)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
@@ -123,7 +127,8 @@ class Supervisor:
         except TRANSIENT:
             log.exception("job.not_settled")  # its lease will run out
         else:
-            log.info("job.settled", status=ended and str(ended.status))
+            if ended is not None:
+                log.info("job.settled", status=str(ended.status))
 
     def _run(self, claim: Claim, claimed_at: float) -> Ending:
         child = Child(claim, self._settings, self._environ)
@@ -150,9 +155,7 @@ class Supervisor:
                 return self._shrink(session, claim)
             case Ending(code=Exit.DISK_FULL):
                 return self._release(session, claim, delay=_DISK_PAUSE, why="waiting_disk")
-            case (
-                Ending(cause=Cause.ASKED | Cause.SELF_FENCED) | Ending(code=Exit.CANCELLED | Exit.HANDED_BACK)
-            ):
+            case Ending(code, cause) if code in _STOPPED or cause in {Cause.ASKED, Cause.SELF_FENCED}:
                 return self._release(session, claim)
             case Ending(code=code):
                 return self._crash(session, claim, failure_from(code))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -22,17 +23,28 @@ _LONGEST_PAUSE: Final = 1.0
 
 
 def write(database: Database, body: Callable[[Session], T], *, patience: timedelta) -> T:
-    """Run `body` in a transaction, and again if the database was at fault.
+    """Run `body` in a transaction that may write, and again if the database was at fault.
 
     A conflict with other writers is tried again three times, a lost connection until
     `patience` is over. The outcome of a COMMIT whose answer was lost is unknown, so `body`
     must come to the same end when it finds its own work done.
     """
-    until = time.monotonic() + patience.total_seconds()
+    return _persist(database.begin, body, patience.total_seconds())
+
+
+def read(database: Database, body: Callable[[Session], T], *, patience: timedelta) -> T:
+    """Run `body`, which only reads, and again if the database was at fault; see `write`."""
+    return _persist(database.read, body, patience.total_seconds())
+
+
+def _persist(
+    begin: Callable[[], AbstractContextManager[Session]], body: Callable[[Session], T], patience: float
+) -> T:
+    until = time.monotonic() + patience
     pause, conflicts = _FIRST_PAUSE, 0
     while True:
         try:
-            with database.begin() as session:
+            with begin() as session:
                 return body(session)
         except TRANSIENT as error:
             conflicts += not _is_away(error)

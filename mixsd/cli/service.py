@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the commands themselves import late
+    from app.db.engine import Database
+    from app.queue import Dispatcher
     from app.settings import Settings
 
 cli = typer.Typer()
-database = typer.Typer(no_args_is_help=True, help="Look after the database.")
-cli.add_typer(database, name="db")
+database_commands = typer.Typer(no_args_is_help=True, help="Look after the database.")
+cli.add_typer(database_commands, name="db")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")]
@@ -30,22 +32,27 @@ def up(
 ) -> None:
     """Serve the API and run jobs on this machine, until Ctrl-C."""
     from app import log
+    from app.db.engine import Database, make_engine
+    from app.queue import NullDispatcher
     from app.settings import Settings
     from worker.local import DataFolderInUseError, LocalWorker
 
     settings = Settings(data_dir=data) if data else Settings()
     log.configure(json=settings.log_json)
     listener = _listen(host, port)
-    worker = LocalWorker(settings)
+    engine = make_engine(settings.database)
+    database = Database(engine)
+    worker = LocalWorker(database, settings)
     try:
         worker.acquire()
-        _upgrade(settings)
+        _upgrade(database)
         worker.start()
-        _serve(settings, listener)
+        _serve(database, settings, NullDispatcher(), listener)
     except DataFolderInUseError as error:
         _refuse(str(error))
     finally:
         worker.stop()
+        engine.dispose()
         listener.close()
 
 
@@ -53,12 +60,13 @@ def up(
 def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve the API alone, for workers that run elsewhere."""
     from app import log
+    from app.db.engine import Database, make_engine
     from app.settings import Settings
 
     settings = Settings()
     log.configure(json=settings.log_json)
     with _listen(host, port) as listener:
-        _serve(settings, listener)
+        _serve(Database(make_engine(settings.database)), settings, _dispatcher(settings), listener)
 
 
 @cli.command()
@@ -78,7 +86,6 @@ def sweeper() -> None:
     """Take lost jobs back and wake workers up. Run one, or several that stand by."""
     from app import log, tables  # noqa: F401  foreign keys resolve only once every table is known
     from app.db.engine import Database, make_engine
-    from app.queue import CeleryDispatcher, Dispatcher, NullDispatcher
     from app.settings import Settings
     from worker.sweeper import Sweeper
 
@@ -87,28 +94,34 @@ def sweeper() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    dispatcher: Dispatcher = (
-        CeleryDispatcher(str(settings.redis_url)) if settings.redis_url else NullDispatcher()
-    )
-    Sweeper(Database(make_engine(settings.database)), settings, dispatcher).run(stop.wait)
+    engine = make_engine(settings.database)
+    dispatcher = _dispatcher(settings)
+    Sweeper(Database(engine), settings, dispatcher).run(stop.wait)
     dispatcher.close()
+    engine.dispose()
 
 
-@database.command("upgrade")
+@database_commands.command("upgrade")
 def upgrade() -> None:
     """Bring the database to the newest schema. Does nothing if it is there already."""
+    from app.db.engine import Database, make_engine
     from app.settings import Settings
 
-    _upgrade(Settings())
-
-
-def _upgrade(settings: "Settings") -> None:
-    import migrations
-    from app.db.engine import make_engine
-
-    engine = make_engine(settings.database)
-    migrations.upgrade(engine)
+    engine = make_engine(Settings().database)
+    _upgrade(Database(engine))
     engine.dispose()
+
+
+def _upgrade(database: "Database") -> None:
+    import migrations
+
+    migrations.upgrade(database.engine)
+
+
+def _dispatcher(settings: "Settings") -> "Dispatcher":
+    from app.queue import CeleryDispatcher, NullDispatcher
+
+    return CeleryDispatcher(str(settings.redis_url)) if settings.redis_url else NullDispatcher()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -121,22 +134,26 @@ def _listen(host: str, port: int) -> socket.socket:
         _refuse(f"cannot listen on {host} port {port}: {reason}. Choose another one with --port")
 
 
-def _serve(settings: "Settings", listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM.
+def _serve(
+    database: "Database", settings: "Settings", dispatcher: "Dispatcher", listener: socket.socket
+) -> None:
+    """Serve the API until SIGINT or SIGTERM.
 
     uvicorn ends gracefully on either and then raises the signal again. It must not end the
     process there: the worker has yet to hand its job back.
     """
     import uvicorn
 
-    from app.main import create_app
+    from app.main import build_app
+    from app.storage import LocalStore
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"MixSD listens on http://{shown}:{port}", err=True)
-    config = uvicorn.Config(create_app(settings), log_config=None, timeout_graceful_shutdown=5)
+    api = build_app(database, LocalStore(settings.artifact_dir), dispatcher, settings)
+    config = uvicorn.Config(api, log_config=None, timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -15,12 +15,12 @@ def settings(database: Database, tmp_path: Path) -> Settings:
     return Settings(
         data_dir=tmp_path,
         database_url=database.engine.url.render_as_string(hide_password=False),
-        heartbeat=timedelta(seconds=0.5),
+        heartbeat=timedelta(seconds=0.3),
         lease=timedelta(seconds=3),
         sweep=timedelta(seconds=0.3),
         hint=timedelta(seconds=1),
         idle_poll=timedelta(seconds=0.2),
-        grace=timedelta(seconds=3),
+        grace=timedelta(seconds=2),
         stall=timedelta(seconds=20),
     )
 

@@ -103,3 +103,19 @@ def test_an_owner_that_cannot_reach_the_database_stops_before_its_lease_is_over(
 
     job = rig.job(job_id)
     assert (job.attempt, job.crash_streak) == (1, 0)
+
+
+def test_a_database_that_restarts_costs_no_attempt(rig: Rig) -> None:
+    job_id = rig.submit(pace=0.1)
+    everybody_out = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+
+    with rig.worker(), rig.database.engine.connect() as admin:
+        rig.until_phase(job_id, Phase.GENERATING)
+        for _ in range(10):
+            admin.exec_driver_sql(f"{everybody_out} AND datname = current_database()")
+            admin.rollback()
+            time.sleep(0.1)
+        job = rig.until_status(job_id, JobStatus.SUCCEEDED)
+
+    assert (job.attempt, job.fence) == (1, 1)
+    rig.check_result(job_id)

@@ -1,11 +1,13 @@
 """The worker inside `mixsd up`."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from datetime import timedelta
 
+import httpx2
 import pytest
 
 from app.ids import JobId
@@ -40,7 +42,7 @@ def a_dead_process() -> int:
 
 def test_it_runs_jobs_until_it_is_stopped_and_then_hands_back(rig: Rig) -> None:
     first = rig.submit()
-    worker = LocalWorker(rig.settings)
+    worker = LocalWorker(rig.database, rig.settings)
     worker.start()
     rig.until_status(first, JobStatus.SUCCEEDED)
     second = rig.submit(stays_in=Phase.TRAINING)
@@ -54,7 +56,7 @@ def test_it_runs_jobs_until_it_is_stopped_and_then_hands_back(rig: Rig) -> None:
 
 
 def test_a_second_worker_on_the_same_folder_is_refused(rig: Rig) -> None:
-    first, second = LocalWorker(rig.settings), LocalWorker(rig.settings)
+    first, second = LocalWorker(rig.database, rig.settings), LocalWorker(rig.database, rig.settings)
     first.start()
 
     with pytest.raises(DataFolderInUseError, match=f"in use by process {os.getpid()}.*--data"):
@@ -62,7 +64,7 @@ def test_a_second_worker_on_the_same_folder_is_refused(rig: Rig) -> None:
     second.stop()
     first.stop()
 
-    second = LocalWorker(rig.settings)
+    second = LocalWorker(rig.database, rig.settings)
     second.start()
     second.stop()
 
@@ -104,7 +106,7 @@ def test_a_port_that_is_in_use_is_one_line_of_error(rig: Rig) -> None:
 
 
 def test_up_refuses_a_folder_that_is_in_use(rig: Rig) -> None:
-    worker = LocalWorker(rig.settings)
+    worker = LocalWorker(rig.database, rig.settings)
     worker.acquire()
 
     ended = run_mixsd(rig, "up", "--port", "0")
@@ -112,6 +114,21 @@ def test_up_refuses_a_folder_that_is_in_use(rig: Rig) -> None:
     worker.stop()
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"mixsd: the data folder {rig.settings.data_dir} is in use by process")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_serves_until_it_is_told_to_stop(rig: Rig, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "mixsd", "up", "--port", "0"]
+    with subprocess.Popen(command, env=rig.environment(), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            url = process.stderr.readline().removeprefix("MixSD listens on ").strip()
+            assert httpx2.get(f"{url}/healthz", timeout=10).status_code == 200
+            process.send_signal(number)
+            assert process.wait(timeout=10) == 0
+        finally:
+            process.kill()
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_db_upgrade_makes_the_tables(rig: Rig) -> None:
