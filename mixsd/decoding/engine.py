@@ -90,8 +90,9 @@ class Engine:
         """Read the prompts of a batch once, for all attempts: rows 2i and 2i + 1 are those of i."""
         rows = [list(ids) for pair in prompts for ids in (pair.expert, pair.naive)]
         self.counters.forwards += 1
-        self.counters.prefill_tokens += sum(map(len, rows))
-        return Rows.prefill(self._model, rows, pad_id=self._sampling.pad_id)
+        prefilled = Rows.prefill(self._model, rows, pad_id=self._sampling.pad_id)
+        self.counters.prefill_tokens += prefilled.read_tokens
+        return prefilled
 
     def decode(self, prefilled: Rows, batch: Sequence[Text], on_step: Callable[[], None]) -> None:
         """Continue every sequence until it stops or meets its cap.

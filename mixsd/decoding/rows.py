@@ -18,25 +18,42 @@ LanguageModel: TypeAlias = PreTrainedModel | PeftModel
 
 
 class Rows:
-    """A batch under way. `logits_RV` are the scores of each row's next token."""
+    """A batch under way.
+
+    `logits_RV` are the scores of each row's next token; `read_tokens` counts those that `prefill`
+    fed to the model, without padding.
+    """
 
     def __init__(self, model: LanguageModel, cache: Any, mask_RT: Tensor, logits_RV: Tensor) -> None:
         self._model = model
         self._cache = cache
         self._mask_RT = mask_RT
         self.logits_RV = logits_RV
+        self.read_tokens = 0
 
     @classmethod
     @torch.inference_mode()
     def prefill(cls, model: LanguageModel, prompts: Sequence[Sequence[int]], *, pad_id: int) -> "Rows":
-        """Read the prompts, each at least one token long."""
-        width = max(len(prompt) for prompt in prompts)
-        ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        ids_RT = torch.tensor(ids, device=model.device)
+        """Read the prompts, each at least one token long.
+
+        What all of them begin with, such as the header of the chat, is read once. The padding
+        then stands between that and the rest of each prompt, where it is masked all the same.
+        """
+        cache = DynamicCache(config=model.config)
+        shared = _common_prefix(prompts) if len(prompts) > 1 and not _has_windows(model) else 0
+        if shared:
+            ids_1T = torch.tensor([list(prompts[0][:shared])], device=model.device)
+            model(input_ids=ids_1T, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(prompts))
+        rests = [list(prompt[shared:]) for prompt in prompts]
+        width = max(map(len, rests))
+        ids = [[pad_id] * (width - len(rest)) + rest for rest in rests]
+        mask = [[1] * shared + [0] * (width - len(rest)) + [1] * len(rest) for rest in rests]
         mask_RT = torch.tensor(mask, device=model.device)
-        rows = cls(model, DynamicCache(config=model.config), mask_RT, torch.empty(0))
-        rows._forward(ids_RT, positions_RT=(mask_RT.cumsum(-1) - 1).clamp(min=0))
+        rows = cls(model, cache, mask_RT, torch.empty(0))
+        positions_RT = (mask_RT.cumsum(-1) - 1).clamp(min=0)[:, shared:]
+        rows._forward(torch.tensor(ids, device=model.device), positions_RT=positions_RT)
+        rows.read_tokens = shared + sum(map(len, rests))
         return rows
 
     def __len__(self) -> int:
@@ -68,6 +85,22 @@ class Rows:
             logits_to_keep=1,
         )
         self.logits_RV = output.logits[:, -1].float()
+
+
+def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all prompts begin with, one short of the shortest prompt at most."""
+    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
+    limit = min(len(prompt) for prompt in prompts) - 1
+    for place in range(limit):
+        if first[place] != last[place]:
+            return place
+    return limit
+
+
+def _has_windows(model: LanguageModel) -> bool:
+    """Say whether a layer looks back a number of columns only: there padding must not stand between."""
+    layers = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
+    return any(kind != "full_attention" for kind in layers)
 
 
 @torch.inference_mode()

@@ -222,3 +222,23 @@ def test_selected_rows_are_copies(base: Base) -> None:
     assert torch.equal(rows.logits_RV, before)
     alone = logits_alone(base.model, [8, 9, 5])[0]
     assert torch.allclose(copy.logits_RV[1], alone, atol=1e-4)
+
+
+def test_what_prompts_begin_with_is_read_once(base: Base) -> None:
+    header = list(range(20, 40))
+    prompts = [[*header, 5, 6, 7], [*header, 8], [*header, 5, 9, 10, 11, 12]]
+
+    rows = Rows.prefill(base.model, prompts, pad_id=0)
+    rows.feed([3, 4, 5])
+
+    assert rows.read_tokens == 20 + 3 + 1 + 5
+    for place, (prompt, token) in enumerate(zip(prompts, [3, 4, 5], strict=True)):
+        alone = logits_alone(base.model, [*prompt, token])[0]
+        assert torch.allclose(rows.logits_RV[place], alone, atol=1e-4)
+
+
+def test_a_prompt_that_is_the_beginning_of_another_is_still_read_to_its_end(base: Base) -> None:
+    rows = Rows.prefill(base.model, [[5, 6, 7], [5, 6, 7, 8]], pad_id=0)
+
+    for place, prompt in enumerate([[5, 6, 7], [5, 6, 7, 8]]):
+        assert torch.allclose(rows.logits_RV[place], logits_alone(base.model, prompt)[0], atol=1e-4)
