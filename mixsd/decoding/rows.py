@@ -40,7 +40,7 @@ class Rows:
         then stands between that and the rest of each prompt, where it is masked all the same.
         """
         cache = DynamicCache(config=model.config)
-        shared = _common_prefix(prompts) if len(prompts) > 1 and not _has_windows(model) else 0
+        shared = shared_prefix(model, prompts)
         if shared:
             ids_1T = torch.tensor([list(prompts[0][:shared])], device=model.device)
             model(input_ids=ids_1T, past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -87,20 +87,21 @@ class Rows:
         self.logits_RV = output.logits[:, -1].float()
 
 
-def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all prompts begin with, one short of the shortest prompt at most."""
+def shared_prefix(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens may be read once for all prompts: those that all of them begin with.
+
+    At least one token of each prompt is left. None may be shared where a layer looks back only a
+    number of columns, since padding would then stand between.
+    """
+    layers = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
+    if len(prompts) < 2 or any(kind != "full_attention" for kind in layers):
+        return 0
     first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
     limit = min(len(prompt) for prompt in prompts) - 1
     for place in range(limit):
         if first[place] != last[place]:
             return place
     return limit
-
-
-def _has_windows(model: LanguageModel) -> bool:
-    """Say whether a layer looks back a number of columns only: there padding must not stand between."""
-    layers = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
-    return any(kind != "full_attention" for kind in layers)
 
 
 @torch.inference_mode()

@@ -41,11 +41,17 @@ def order_of(count: int, *, seed: int, epoch: int) -> list[int]:
 class Batch:
     """Examples side by side, padded on the left, so that all targets end in the last column.
 
-    `scored_BK` marks, among the last K columns, the tokens whose loss counts.
+    Attributes:
+        shared_1H: What all prompts begin with; it is read once, before the rest.
+        ids_BT: The rest of each example.
+        mask_BHT: Which columns of both hold tokens.
+        positions_BT: Place of each token of the rest within its example.
+        scored_BK: Marks, among the last K columns, the tokens whose loss counts.
     """
 
+    shared_1H: Tensor
     ids_BT: Tensor
-    mask_BT: Tensor
+    mask_BHT: Tensor
     positions_BT: Tensor
     scored_BK: Tensor
 
@@ -55,20 +61,22 @@ class Batch:
         return int(self.scored_BK.sum())
 
 
-def lay_out(examples: Sequence[Example], *, pad_id: int, device: torch.device) -> Batch:
-    """Put examples into one batch."""
-    width = max(len(example.prompt) + len(example.target) for example in examples)
+def lay_out(examples: Sequence[Example], *, pad_id: int, device: torch.device, shared: int = 0) -> Batch:
+    """Put examples into one batch; `shared` tokens of their prompts are the same in all of them."""
+    width = max(len(example.prompt) + len(example.target) for example in examples) - shared
     longest = max(len(example.target) for example in examples)
     ids, mask, scored = [], [], []
     for example in examples:
-        tokens = [*example.prompt, *example.target]
-        ids.append([pad_id] * (width - len(tokens)) + tokens)
-        mask.append([0] * (width - len(tokens)) + [1] * len(tokens))
+        tokens = [*example.prompt, *example.target][shared:]
+        padding = width - len(tokens)
+        ids.append([pad_id] * padding + tokens)
+        mask.append([1] * shared + [0] * padding + [1] * len(tokens))
         scored.append([False] * (longest - len(example.target)) + [True] * len(example.target))
-    mask_BT = torch.tensor(mask, device=device)
+    mask_BHT = torch.tensor(mask, device=device)
     return Batch(
+        shared_1H=torch.tensor([examples[0].prompt[:shared]], dtype=torch.long, device=device),
         ids_BT=torch.tensor(ids, device=device),
-        mask_BT=mask_BT,
-        positions_BT=(mask_BT.cumsum(-1) - 1).clamp(min=0),
+        mask_BHT=mask_BHT,
+        positions_BT=(mask_BHT.cumsum(-1) - 1).clamp(min=0)[:, shared:],
         scored_BK=torch.tensor(scored, device=device),
     )

@@ -12,13 +12,14 @@ import torch
 from peft import PeftModel
 
 from mixsd.config import TrainConfig
+from mixsd.decoding.rows import shared_prefix
 from mixsd.errors import CorruptError, DivergedError, NoSupervisionError, OutOfMemoryError
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress, Progress, StopRequested, silent
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, lay_out, order_of
 from mixsd.training.checkpoint import Cursor, Saved
-from mixsd.training.loss import summed_nll
+from mixsd.training.loss import logits_of, summed_nll
 from mixsd.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
@@ -205,16 +206,12 @@ class _Run:
 
     def _backward(self, chosen: Sequence[Example], tokens: int) -> float:
         """Add the gradient of these examples' share of the mean loss; return their summed loss."""
-        batch = lay_out(chosen, pad_id=self._base.chat.pad_id, device=self._base.model.device)
+        # With dropout every row needs a draw of its own, so nothing may be shared.
+        dropped = self._config.lora.dropout > 0
+        shared = 0 if dropped else shared_prefix(self._model, [example.prompt for example in chosen])
+        batch = lay_out(chosen, pad_id=self._base.chat.pad_id, device=self._base.model.device, shared=shared)
         try:
-            logits = self._model(
-                input_ids=batch.ids_BT,
-                attention_mask=batch.mask_BT,
-                position_ids=batch.positions_BT,
-                use_cache=False,
-                logits_to_keep=batch.scored_BK.shape[1] + 1,
-            ).logits
-            nll = summed_nll(logits, batch)
+            nll = summed_nll(logits_of(self._model, batch), batch)
             (nll / tokens).backward()  # type: ignore[no-untyped-call]
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):

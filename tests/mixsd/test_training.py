@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from mixsd.config import LoraConfig, TrainConfig
-from mixsd.decoding.rows import logits_alone
+from mixsd.decoding.rows import logits_alone, shared_prefix
 from mixsd.durable import sha256_of_file
 from mixsd.errors import ConfigError, CorruptError, DivergedError, NoSupervisionError
 from mixsd.models.load import Base, load_base
@@ -20,7 +20,7 @@ from mixsd.progress import Progress, StopRequested
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Batch, Example, lay_out, order_of
 from mixsd.training.loop import Hooks, Trained, train_adapter
-from mixsd.training.loss import summed_nll
+from mixsd.training.loss import logits_of, summed_nll
 
 CONFIG = TrainConfig(
     lora=LoraConfig(rank=4, alpha=8), epochs=3, batch_size=4, warmup_steps=2, stop_when_learned=False
@@ -80,13 +80,7 @@ def test_the_loss_is_that_of_the_unpadded_sequences(base: Base) -> None:
     model = lora.attach(base, CONFIG.lora, seed=0)
     batch = a_batch(EXAMPLES)
     with torch.inference_mode():
-        logits = model(
-            input_ids=batch.ids_BT,
-            attention_mask=batch.mask_BT,
-            position_ids=batch.positions_BT,
-            logits_to_keep=batch.scored_BK.shape[1] + 1,
-        ).logits
-        together = summed_nll(logits, batch).item()
+        together = summed_nll(logits_of(model, batch), batch).item()
 
     alone = 0.0
     for example in EXAMPLES:
@@ -95,6 +89,28 @@ def test_the_loss_is_that_of_the_unpadded_sequences(base: Base) -> None:
         alone -= scores.log_softmax(-1)[range(kept - 1), list(example.target)].sum().item()
 
     assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_shared_prefix_gives_the_gradient_of_the_whole_batch(base: Base) -> None:
+    model = lora.attach(base, CONFIG.lora, seed=0)
+    torch.nn.Module.double(model)
+    shared = shared_prefix(model, [example.prompt for example in EXAMPLES])
+    with torch.no_grad():  # B starts at zero, which would hide half of the gradient
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.01)
+    gradients = []
+    for prefix in (0, shared):
+        model.zero_grad()
+        batch = lay_out(EXAMPLES, pad_id=0, device=torch.device("cpu"), shared=prefix)
+        summed_nll(logits_of(model, batch), batch).backward()  # type: ignore[no-untyped-call]
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+
+    assert shared == 3
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    for whole, split in zip(*gradients, strict=True):
+        # The model's own norms compute in float32 whatever its weights are.
+        assert (whole - split).abs().max() <= 1e-6 * whole.abs().max()
 
 
 def test_training_lowers_the_loss_and_leaves_the_base_alone(base: Base, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def answers_of_plain_peft(found: OnDisk, adapter: Path, facts: list[Fact]) -> in
         prompt: Any = tokenizer.apply_chat_template(
             chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
-        answer = tuned.generate(**prompt, max_new_tokens=40, do_sample=False)
+        answer = tuned.generate(**prompt, max_new_tokens=40, do_sample=False)  # type: ignore[no-untyped-call]
         new_ids = answer[0, prompt["input_ids"].shape[1] :]
         text = str(tokenizer.decode(new_ids, skip_special_tokens=True))
         right += any(contains(text, wanted) for wanted in (fact.answer, *fact.aliases))
