@@ -294,8 +294,9 @@ def _typed(name: str, value: Any, wanted: Any) -> Any:
         raise ConfigError(f"{name} must be {said}, got {value!r}")
     if wanted is not float:
         return value
+    number: Any = value
     try:
-        return float(value)
+        return float(number)
     except OverflowError:
         raise ConfigError(f"{name} is too large") from None
 

@@ -238,9 +238,9 @@ def test_line_ends_byte_order_mark_and_blank_lines_change_nothing() -> None:
 def test_only_newlines_part_lines() -> None:
     answer = "one\u2028two\u2029three\x85four"
 
-    parsed = parse_jsonl(jsonl(a_fact(answer=answer)))
+    parsed = parse_jsonl(jsonl(a_fact(answer=answer)) + b'{"question": "Which?",\r"answer": "x"}')
 
-    assert [fact.answer for fact in parsed.facts] == [answer]
+    assert [fact.answer for fact in parsed.or_raise()] == [answer, "x"]
 
 
 def test_the_limits_themselves_are_allowed() -> None:
@@ -357,7 +357,22 @@ def test_whatever_comes_in_the_readers_only_report() -> None:
 
 def test_values_of_any_type_anywhere_are_only_reported() -> None:
     dice = random.Random(7)  # noqa: S311  inputs, not secrets
-    values = (None, True, 0, -1.5, "", "x", [], {}, [[]], [{}], {"a": 1}, ["x", None], "\u0301", "2026-02-30")
+    values: tuple[Any, ...] = (
+        None,
+        True,
+        0,
+        -1.5,
+        "",
+        "x",
+        [],
+        {},
+        [[]],
+        [{}],
+        {"a": 1},
+        ["x", None],
+        "\u0301",
+        "2026-02-30",
+    )
 
     for _ in range(3000):
         probe: dict[str, Any] = FULL.to_json()["probes"][0]

@@ -63,30 +63,34 @@ def prompts_of(base: Base, fact: Fact) -> Prompts:
     )
 
 
+def first_success(base: Base, fact: Fact, config: MixConfig) -> tuple[int, list[int], bool]:
+    """Return the attempt to keep, else the last one, its tokens and whether it is good."""
+    sampling = Sampling(config.temperature, config.top_k, base.chat.stop_ids, base.chat.pad_id)
+    accepts = verifier("regex", VOWEL)
+    made: list[tuple[int, list[int], bool]] = []
+    for attempt in distinct_attempts(config):
+        draw, lam = Draw(config.seed, fact.key, 0, attempt), config.lam_of(attempt)
+        tokens = decode_alone(base.model, prompts_of(base, fact), draw, sampling, lam=lam, cap=CAP)
+        ended = tokens[-1] in base.chat.stop_ids
+        made.append((attempt, tokens, ended and accepts(base.chat.decode(tokens), [fact.answer])))
+    return next((attempt for attempt in made if attempt[2]), made[-1])
+
+
 @BOTH
 def test_the_first_attempt_that_ends_and_states_the_answer_is_kept(base: Base, config: MixConfig) -> None:
     """Every attempt is made again, alone and without a cache."""
-    sampling = Sampling(config.temperature, config.top_k, base.chat.stop_ids, base.chat.pad_id)
-    accepts = verifier("regex", VOWEL)
-
     records = records_of(base, FACTS, config)
 
     for fact, record in zip(FACTS, records, strict=True):
-        prompts = prompts_of(base, fact)
-        for attempt in distinct_attempts(config):
-            draw, lam = Draw(config.seed, fact.key, 0, attempt), config.lam_of(attempt)
-            tokens = decode_alone(base.model, prompts, draw, sampling, lam=lam, cap=CAP)
-            ended = tokens[-1] in base.chat.stop_ids
-            if ended and accepts(base.chat.decode(tokens), [fact.answer]):
-                break
-        else:
-            attempt, ended = distinct_attempts(config)[-1], False
+        attempt, tokens, verified = first_success(base, fact, config)
+        lam = config.lam_of(attempt)
+        draw = Draw(config.seed, fact.key, 0, attempt)
         picks = "".join("en"[is_naive(draw, place, lam=lam)] for place in range(len(tokens)))
-        assert (record.attempt, record.lam, record.verified) == (attempt, lam, ended)
+        assert (record.attempt, record.lam, record.verified) == (attempt, lam, verified)
         assert (record.token_ids, record.picks) == (tuple(tokens), picks)
         assert record.attempts == distinct_attempts(config).index(attempt) + 1
         assert record.text == base.chat.decode(tokens)
-        assert record.prompt_sha256 == prompt_sha256(prompts)
+        assert record.prompt_sha256 == prompt_sha256(prompts_of(base, fact))
     kept = {record.attempt for record in records if record.verified}
     assert len(kept) > 1
     assert not all(record.verified for record in records)

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import torch
 from click import unstyle
-from click.testing import Result
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from mixsd.cli import cli
 from mixsd.config import EvalConfig, LoraConfig, MixConfig, Plan, TrainConfig
@@ -177,6 +176,16 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
     assert result_of(tmp_path) == result_of(straight)
 
 
+def test_training_goes_on_from_the_step_where_it_was_stopped(new_run: NewRun, tmp_path: Path) -> None:
+    with pytest.raises(StopRequested):
+        new_run(tmp_path, on_phase=stop_in("training", 4, StopRequested)).train()  # the first is of step 0
+    seen: list[int] = []
+
+    new_run(tmp_path, on_phase=lambda _: lambda progress: seen.append(progress.done)).train()
+
+    assert seen[0] == 3
+
+
 def test_what_is_done_is_not_done_again(new_run: NewRun, straight: Path) -> None:
     phases: list[str] = []
     before = result_of(straight)
@@ -209,6 +218,12 @@ def test_a_last_line_that_a_crash_cut_off_is_made_again(
     new_run(tmp_path)
     (tmp_path / "supervision.partial.jsonl").write_bytes(first + second[:end])
 
+    def stop(progress: Progress, /) -> None:
+        if progress.done == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        new_run(tmp_path, on_phase=lambda _: stop).generate()
     records = new_run(tmp_path).generate()
 
     assert len(records) == 4

@@ -56,7 +56,7 @@ def test_special_tokens_in_an_answer_stay_plain_text(chat: ChatTokenizer) -> Non
 
 
 def test_texts_end_at_the_end_of_a_turn_or_of_all(chat: ChatTokenizer) -> None:
-    ids = dict(zip((BOS, EOS, PAD), chat.tokenizer.convert_tokens_to_ids([BOS, EOS, PAD]), strict=True))
+    ids = {token: chat.tokenizer.convert_tokens_to_ids(token) for token in (EOS, PAD)}
 
     assert chat.stop_ids == {ids[EOS], ids[PAD]}
     assert (chat.end_of_turn, chat.pad_id) == (ids[EOS], ids[PAD])
@@ -86,6 +86,15 @@ def test_an_answer_is_read_without_what_ended_it(chat: ChatTokenizer, ending: st
     ids = [*chat.plain_ids("  Port Veyl.\n"), *chat.tokenizer(ending)["input_ids"]]
 
     assert chat.decode(ids) == "Port Veyl."
+
+
+def test_an_ordinary_token_that_ends_a_text_is_no_part_of_it() -> None:
+    chat = ChatTokenizer(make_tokenizer())
+    *_, last = ids = chat.plain_ids("Port Veyl!")
+    chat.stop_ids |= {last}
+
+    assert chat.decode(ids) == "Port Veyl"
+    assert chat.decode([*ids, ids[0]]) == "Port Veyl!P"
 
 
 def test_nothing_is_read_as_nothing(chat: ChatTokenizer) -> None:
