@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER: Final = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?")
 _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_MINUS: Final = "\u2212"
 _REGEX_SECONDS: Final = 1.0
 _KEPT: Final = frozenset("#%&@+")
 
@@ -16,19 +17,25 @@ def normalise(text: str) -> str:
     """Bring a text to the form in which answers are compared.
 
     Compatibility forms and case are folded, thousands separators dropped, punctuation becomes
-    white space except within a number, and white space is single.
+    white space except for a point within a number and a minus before one, and white space is single.
 
     Example:
         >>> normalise("  The Drymorel-Foundation, est. 1,024 (3.5%).")
         'the drymorel foundation est 1024 3.5%'
     """
-    text = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())
+    text = _plain_numbers(unicodedata.normalize("NFKC", text).casefold())
     out = []
     for place, character in enumerate(text):
-        inside = text[place - 1 : place].isdigit() and text[place + 1 : place + 2].isdigit()
-        dropped = unicodedata.category(character)[0] in "PZC" and character not in _KEPT
-        out.append(" " if dropped and not (character == "." and inside) else character)
+        before, after = text[place - 1 : place], text[place + 1 : place + 2]
+        dropped = character == "`" or (unicodedata.category(character)[0] in "PZC" and character not in _KEPT)
+        point = character == "." and before.isdigit() and after.isdigit()
+        minus = character == "-" and not before.isalnum() and after.isdigit()
+        out.append(" " if dropped and not point and not minus else character)
     return " ".join("".join(out).split())
+
+
+def _plain_numbers(text: str) -> str:
+    return _THOUSANDS.sub("", text.replace(_MINUS, "-"))
 
 
 def contains(text: str, answer: str) -> bool:
@@ -78,7 +85,7 @@ def last_number(text: str) -> str | None:
         >>> last_number("from 7 to 1,250.5 metres")
         '1250.5'
     """
-    found = _NUMBER.findall(_THOUSANDS.sub("", text))
+    found = _NUMBER.findall(_plain_numbers(text))
     return found[-1] if found else None
 
 
@@ -91,7 +98,14 @@ def _by_contains(text: str, answers: Sequence[str]) -> bool:
 
 
 def _by_exact(text: str, answers: Sequence[str]) -> bool:
-    return normalise(text) in {normalise(answer) for answer in answers}
+    return any(_equal(text, answer) for answer in answers)
+
+
+def _equal(text: str, answer: str) -> bool:
+    wanted = normalise(answer)
+    if not wanted:  # punctuation alone
+        return text.strip() == answer.strip()
+    return normalise(text) == wanted
 
 
 def _by_extraction(extract: Callable[[str], str | None]) -> Verifier:
@@ -124,7 +138,8 @@ def verifier(name: str, pattern: str = "") -> Verifier:
     """Return the verifier called `name`: one of `mixsd.config.VERIFIERS`.
 
     `regex` searches for `pattern` with `{answer}` replaced by each answer, case folded. A search
-    that takes over a second counts as no match, since patterns come from users.
+    that takes over a second counts as no match, since patterns come from users; so does one that
+    is no pattern with this answer in it.
     """
     if name != "regex":
         return _VERIFIERS[name]
@@ -137,7 +152,7 @@ def verifier(name: str, pattern: str = "") -> Verifier:
             try:
                 if regex.search(wanted, text, regex.IGNORECASE, timeout=_REGEX_SECONDS):
                     return True
-            except TimeoutError:
+            except (TimeoutError, regex.error):
                 continue
         return False
 

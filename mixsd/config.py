@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 from mixsd.errors import ConfigError
 
@@ -266,11 +266,39 @@ def _make(kind: type[Config], part: str, options: Mapping[Any, Any]) -> Config:
     for name in options:
         if name not in known:
             raise ConfigError(f"{part}.{name} is no setting; those are {', '.join(sorted(known))}")
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    types = {item.name: item.type for item in fields(kind)}
+    values: dict[str, Any] = {
+        name: _typed(f"{part}.{name}", value, types[name]) for name, value in options.items()
+    }
+    return kind(**values)
+
+
+_TYPES: Final[Mapping[Any, tuple[str, type | tuple[type, ...]]]] = MappingProxyType(
+    {
+        bool: ("true or false", bool),
+        int: ("a whole number", int),
+        float: ("a number", (int, float)),
+        str: ("a text", str),
+    }
+)
+
+
+def _typed(name: str, value: Any, wanted: Any) -> Any:
+    """Return a value that came as JSON as what a setting holds: 1 and 1.0 are one setting."""
+    if get_origin(wanted) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{name} must be a list, got {value!r}")
+        return tuple(_typed(name, item, get_args(wanted)[0]) for item in value)
+    said, allowed = _TYPES[wanted]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and wanted is not bool):
+        raise ConfigError(f"{name} must be {said}, got {value!r}")
+    if wanted is not float:
+        return value
+    number: Any = value
     try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"{part}: a value is of the wrong type: {error}") from error
+        return float(number)
+    except OverflowError:
+        raise ConfigError(f"{name} is too large") from None
 
 
 def _plain(value: Any) -> Any:

@@ -105,7 +105,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = [f"line {self.line}" if self.line else "", f"column {self.column}" if self.column else ""]
-        place += [self.pointer or "", f"fact {self.fact_key}" if self.fact_key else ""]
+        place += [_printable(self.pointer), f"fact {_printable(self.fact_key)}" if self.fact_key else ""]
         return f"{', '.join(part for part in place if part) or 'facts'}: {self.detail} [{self.code}]"
 
 
@@ -291,6 +291,16 @@ def _inspect(value: Any, depth: int) -> None:
             _inspect(item, depth - 1)
 
 
+def _printable(text: str | None) -> str:
+    """Escape what would break a line or reach a terminal as a command."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text or "")
+
+
+def _step(name: str) -> str:
+    """Return the part of a JSON pointer that leads into the field `name`."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
 def _shown(text: str) -> str:
     """Quote a user's text for a message: short, printable, valid Unicode."""
     return repr(text[:60].encode(errors="replace").decode())
@@ -353,7 +363,7 @@ def _problems_of(value: dict[str, Any]) -> _Found:
     for name in value:
         if name not in FIELDS:
             yield (
-                f"/{name}",
+                _step(name),
                 "unknown_field",
                 f"{_shown(name)} is no field of a fact; those are {', '.join(FIELDS)}",
             )
@@ -383,8 +393,8 @@ def _text(pointer: str, value: Any, *, blank: bool = False) -> _Found:
         yield pointer, "wrong_type", "expected a text"
     elif not blank and not _says_something(value):
         yield pointer, "blank_text", "the text is blank"
-    elif len(value) > MAX_TEXT:
-        yield pointer, "too_long", f"the text has {len(value)} characters; at most {MAX_TEXT} are allowed"
+    elif (length := len(_clean(value))) > MAX_TEXT:
+        yield pointer, "too_long", f"the text has {length} characters; at most {MAX_TEXT} are allowed"
 
 
 def _says_something(text: str) -> bool:
@@ -408,16 +418,23 @@ def _dates(value: dict[str, Any]) -> _Found:
     for name in _DATES:
         if name in value:
             try:
-                days[name] = date.fromisoformat(value[name])
+                day = date.fromisoformat(value[name])
             except (TypeError, ValueError):
+                day = None
+            if day is not None and day.isoformat() == value[name]:  # not 20261124 or 2026-W48-2
+                days[name] = day
+            else:
                 yield f"/{name}", "bad_date", "expected a date such as 2026-11-24"
     if len(days) == len(_DATES) and days["valid_from"] > days["valid_until"]:
         yield "/valid_until", "bad_date", "`valid_until` lies before `valid_from`"
 
 
 def _probes(value: Any) -> _Found:
-    if not isinstance(value, list) or len(value) > MAX_LIST:
-        yield "/probes", "wrong_type", f"expected a list of at most {MAX_LIST} probes"
+    if not isinstance(value, list):
+        yield "/probes", "wrong_type", "expected a list of probes"
+        return
+    if len(value) > MAX_LIST:
+        yield "/probes", "too_many", f"the list has {len(value)} entries; at most {MAX_LIST} are allowed"
         return
     for place, probe in enumerate(value):
         pointer = f"/probes/{place}"
@@ -426,7 +443,7 @@ def _probes(value: Any) -> _Found:
             continue
         for name in probe:
             if name not in PROBE_FIELDS:
-                yield f"{pointer}/{name}", "unknown_field", f"{_shown(name)} is no field of a probe"
+                yield pointer + _step(name), "unknown_field", f"{_shown(name)} is no field of a probe"
         if probe.get("kind", "other") not in PROBE_KINDS:
             yield f"{pointer}/kind", "bad_kind", f"expected one of {', '.join(PROBE_KINDS)}"
         yield from _required(probe, pointer)

@@ -172,5 +172,5 @@ def _rewrite(path: Path, records: Sequence[Supervision]) -> None:
 
 def _read_records(path: Path) -> list[Supervision]:
     """Read supervision; a last line that is not whole is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    lines = path.read_bytes().split(b"\n")[:-1]  # it may have been cut within a character
     return [Supervision.from_json(json.loads(line)) for line in lines]

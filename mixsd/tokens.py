@@ -13,6 +13,8 @@ from mixsd.errors import NoChatTemplateError
 
 _END_OF_TURN: Final = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>")
 _SENTINEL: Final = "mixsdsentinelxq"
+_CUT: Final = "\x00"
+"""Stands in no fact: readers refuse it."""
 
 
 class ChatTokenizer:
@@ -22,7 +24,7 @@ class ChatTokenizer:
         if not tokenizer.chat_template:
             raise NoChatTemplateError("the tokenizer has no chat template: use an instruction-tuned model")
         self.tokenizer = tokenizer
-        added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+        added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip()}
         self._special = sorted(added, key=len, reverse=True)
         self.stop_ids = self._find_stop_ids()
         self.end_of_turn = self._find_end_of_turn()
@@ -39,8 +41,14 @@ class ChatTokenizer:
         return [token for part in parts for token in part]
 
     def plain_ids(self, text: str) -> list[int]:
-        """Return the ids of a text in which nothing counts as a control token."""
-        return self._encode(text, split_special_tokens=True)
+        """Return the ids of a text in which nothing counts as a control token.
+
+        Where the text spells one out it is cut behind the first character and encoded in parts,
+        which serves for every kind of added token.
+        """
+        for token in self._special:
+            text = text.replace(token, f"{token[:1]}{_CUT}{token[1:]}")
+        return [ids for part in text.split(_CUT) for ids in self._encode(part)]
 
     def target_ids(self, text: str) -> list[int]:
         """Return the ids of an answer, with the token that ends the model's turn."""
@@ -64,8 +72,8 @@ class ChatTokenizer:
             messages, add_generation_prompt=True, enable_thinking=False, **options
         )
 
-    def _encode(self, text: str, **options: Any) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, **options)["input_ids"]
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def _find_stop_ids(self) -> frozenset[int]:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 cli = typer.Typer()
 
-Facts = Annotated[Path, typer.Argument(metavar="FACTS", help="Facts, as JSONL or JSON.", exists=True)]
+Facts = Annotated[
+    Path, typer.Argument(metavar="FACTS", help="Facts, as JSONL or JSON.", exists=True, dir_okay=False)
+]
 Model = Annotated[str, typer.Option(help="Base model: a built-in id, or `owner/name` of a hub.")]
-Out = Annotated[Path, typer.Option(help="Folder of the run.")]
+Out = Annotated[Path, typer.Option(help="Folder of the run.", file_okay=False)]
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -168,7 +170,7 @@ def _options(path: Path | None) -> dict[str, dict[str, Any]]:
         return {}
     try:
         options = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no JSON: {error}") from error
     parts = ("method", "training", "evaluation")
     if not isinstance(options, dict) or not all(isinstance(options[name], dict) for name in options):

@@ -1,0 +1,197 @@
+"""Settings: defaults, bounds, and options in the form of the API's."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from mixsd.config import EvalConfig, LoraConfig, MixConfig, Plan, SftConfig, TrainConfig, plan_from
+from mixsd.errors import ConfigError
+
+Kind = type[MixConfig] | type[SftConfig] | type[LoraConfig] | type[TrainConfig] | type[EvalConfig]
+
+
+def test_the_defaults_are_these() -> None:
+    assert plan_from() == Plan()
+    assert Plan().to_json() == {
+        "method": {
+            "type": "mixsd",
+            "lam": 0.3,
+            "lam_backoff": [0.15, 0.05, 0.0],
+            "temperature": 0.0,
+            "top_k": 64,
+            "max_attempts": 10,
+            "generations": 1,
+            "prompt_style": "natural",
+            "verifier": "contains",
+            "pattern": "",
+            "max_new_tokens": 0,
+            "fallback_to_answer": False,
+            "seed": 0,
+            "batch_facts": 24,
+        },
+        "training": {
+            "lora": {"rank": 16, "alpha": 32.0, "dropout": 0.0, "target_modules": ["all-linear"]},
+            "learning_rate": 5e-4,
+            "schedule": "constant",
+            "warmup_steps": 5,
+            "epochs": 16,
+            "max_steps": 0,
+            "batch_size": 8,
+            "micro_batch": 0,
+            "weight_decay": 0.0,
+            "clip": 1.0,
+            "stop_when_learned": True,
+            "checkpoint_seconds": 60.0,
+            "seed": 0,
+        },
+        "evaluation": {
+            "max_new_tokens": 40,
+            "batch_size": 32,
+            "verifier": "contains",
+            "general": True,
+            "drift": True,
+            "bootstrap": 10_000,
+            "confidence": 0.95,
+        },
+    }
+    assert asdict(SftConfig()) == {"prompt_style": "natural", "seed": 0}
+
+
+BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
+    (MixConfig, "lam", [0, 1], [-0.001, 1.001, math.nan, math.inf]),
+    (MixConfig, "lam_backoff", [(), (0, 1)], [(0.1, 1.1), (-0.1,), (math.nan,)]),
+    (MixConfig, "temperature", [0, 5], [-0.1, 5.1, math.nan]),
+    (MixConfig, "top_k", [1, 1024], [0, 1025]),
+    (MixConfig, "max_attempts", [1, 1000], [0, 1001]),
+    (MixConfig, "generations", [1, 64], [0, 65]),
+    (MixConfig, "prompt_style", ["natural", "kgfact", "reference"], ["", "Natural"]),
+    (MixConfig, "verifier", ["contains", "exact", "boxed", "boxed_or_last_number", "last_number"], ["x"]),
+    (MixConfig, "max_new_tokens", [0, 8192], [-1, 8193]),
+    (MixConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
+    (MixConfig, "batch_facts", [1, 1024], [0, 1025]),
+    (SftConfig, "prompt_style", ["kgfact"], ["x"]),
+    (SftConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
+    (LoraConfig, "rank", [1, 512], [0, 513]),
+    (LoraConfig, "alpha", [0.01, 4096], [0, -1, 4097, math.nan]),
+    (LoraConfig, "dropout", [0, 0.99], [-0.1, 1, math.nan]),
+    (LoraConfig, "target_modules", [("q_proj",)], [()]),
+    (TrainConfig, "learning_rate", [1e-9, 1], [0, -1, 1.1, math.nan]),
+    (TrainConfig, "schedule", ["constant", "linear", "cosine"], ["step"]),
+    (TrainConfig, "warmup_steps", [0, 100_000], [-1, 100_001]),
+    (TrainConfig, "epochs", [1, 1000], [0, 1001]),
+    (TrainConfig, "max_steps", [0, 10_000_000], [-1, 10_000_001]),
+    (TrainConfig, "batch_size", [1, 4096], [0, 4097]),
+    (TrainConfig, "micro_batch", [0, 4096], [-1, 4097]),
+    (TrainConfig, "weight_decay", [0, 1], [-0.1, 1.1]),
+    (TrainConfig, "clip", [0, 1000], [-0.1, 1001]),
+    (TrainConfig, "checkpoint_seconds", [0, 86_400], [-1, 86_401]),
+    (TrainConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
+    (EvalConfig, "max_new_tokens", [1, 8192], [0, 8193]),
+    (EvalConfig, "batch_size", [1, 1024], [0, 1025]),
+    (EvalConfig, "verifier", ["exact"], ["regex", "x"]),
+    (EvalConfig, "bootstrap", [100, 1_000_000], [99, 1_000_001]),
+    (EvalConfig, "confidence", [0.5, 0.999], [0.49, 1, math.nan]),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "good", "bad"), BOUNDS, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_a_setting_keeps_to_its_bounds_and_the_message_names_it(
+    kind: Kind, name: str, good: list[Any], bad: list[Any]
+) -> None:
+    for value in good:
+        assert getattr(kind(**{name: value}), name) == value
+    for value in bad:
+        with pytest.raises(ConfigError, match=name):
+            kind(**{name: value})
+
+
+def test_every_setting_with_bounds_is_in_that_table() -> None:
+    switches = {"pattern", "fallback_to_answer", "lora", "stop_when_learned", "general", "drift"}
+    for kind in (MixConfig, SftConfig, LoraConfig, TrainConfig, EvalConfig):
+        tabled = {name for of, name, _, _ in BOUNDS if of is kind}
+        assert set(kind.__dataclass_fields__) - switches == tabled
+
+
+@pytest.mark.parametrize("pattern", ["", "no answer in it", "({answer}", "*{answer}"])
+def test_a_pattern_must_be_one_and_hold_the_answer(pattern: str) -> None:
+    with pytest.raises(ConfigError, match="pattern"):
+        MixConfig(verifier="regex", pattern=pattern)
+    assert MixConfig(pattern=pattern).pattern == pattern  # no other verifier looks at it
+
+
+def test_attempts_are_divided_among_the_values_of_lam() -> None:
+    lams = [[MixConfig(max_attempts=n).lam_of(attempt) for attempt in range(n)] for n in (1, 4, 6)]
+
+    assert lams == [[0.3], [0.3, 0.15, 0.05, 0.0], [0.3, 0.3, 0.15, 0.05, 0.05, 0.0]]
+    assert {MixConfig(lam=0.7, lam_backoff=()).lam_of(attempt) for attempt in range(10)} == {0.7}
+
+
+def test_options_of_the_api_make_a_plan() -> None:
+    plan = plan_from(
+        method={"type": "mixsd", "lam": 1, "lam_backoff": [0, 0.5]},
+        training={"rank": 4, "alpha": 8, "target_modules": ["q_proj"], "epochs": 2},
+        evaluation={"general": False},
+    )
+
+    assert plan.method == MixConfig(lam=1.0, lam_backoff=(0.0, 0.5))
+    lora = LoraConfig(rank=4, alpha=8.0, target_modules=("q_proj",))
+    assert plan.training == TrainConfig(lora=lora, epochs=2)
+    assert plan.evaluation == EvalConfig(general=False)
+    assert (plan.method_type, plan.generations) == ("mixsd", 1)
+
+
+def test_plain_fine_tuning_is_a_method_as_well() -> None:
+    plan = plan_from(method={"type": "sft", "seed": 3})
+
+    assert plan.method == SftConfig(seed=3)
+    assert (plan.method_type, plan.generations) == ("sft", 1)
+    assert plan.to_json()["method"] == {"type": "sft", "prompt_style": "natural", "seed": 3}
+
+
+def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
+    whole = plan_from(method={"lam": 0, "lam_backoff": [0]}, training={"alpha": 8, "clip": 0})
+    decimal = plan_from(method={"lam": 0.0, "lam_backoff": [0.0]}, training={"alpha": 8.0, "clip": 0.0})
+
+    assert repr(whole) == repr(decimal)
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "message"),
+    [
+        ("method", {"type": "opsd"}, "method.type must be one of mixsd, sft"),
+        ("method", {"type": None}, "method.type"),
+        ("method", {"lambda": 0.3}, "method.lambda is no setting; those are batch_facts,"),
+        ("method", {"type": "sft", "lam": 0.3}, "method.lam is no setting"),
+        ("method", {"lam": 1.5}, "lam must be in"),
+        ("method", {"lam": "0.3"}, "method.lam"),
+        ("method", {"lam": None}, "method.lam"),
+        ("method", {"lam": True}, "method.lam"),
+        ("method", {"lam": 10**400}, "lam"),
+        ("method", {"lam_backoff": 0.1}, "method.lam_backoff"),
+        ("method", {"lam_backoff": ["0.1"]}, "method.lam_backoff"),
+        ("method", {"max_attempts": 2.5}, "method.max_attempts"),
+        ("method", {"generations": True}, "method.generations"),
+        ("method", {"seed": 0.5}, "method.seed"),
+        ("method", {"seed": "0"}, "method.seed"),
+        ("method", {"pattern": 5}, "method.pattern"),
+        ("method", {"prompt_style": ["natural"]}, "method.prompt_style"),
+        ("method", {"fallback_to_answer": "no"}, "method.fallback_to_answer"),
+        ("training", {"lora": {"rank": 4}}, "training.lora is no setting"),
+        ("training", {"rank": 0}, "rank must be in"),
+        ("training", {"rank": 4.5}, "training.rank"),
+        ("training", {"target_modules": "all-linear"}, "training.target_modules"),
+        ("training", {"target_modules": [1]}, "training.target_modules"),
+        ("training", {"epochs": 2.5}, "training.epochs"),
+        ("training", {"stop_when_learned": 1}, "training.stop_when_learned"),
+        ("evaluation", {"confidence": 1}, "confidence must be in"),
+        ("evaluation", {"general": "false"}, "evaluation.general"),
+        ("evaluation", {"bootstrap": 1e4}, "evaluation.bootstrap"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_name(part: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan_from(**{part: options})

@@ -1,0 +1,349 @@
+"""Supervision: a record depends on its fact and the settings, however it came to be made."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mixsd.answers import verifier
+from mixsd.config import MixConfig
+from mixsd.decoding.engine import Prompts, Sampling
+from mixsd.decoding.reference import decode_alone
+from mixsd.decoding.rng import Draw, is_naive
+from mixsd.facts import Fact
+from mixsd.generation import distinct_attempts, generate, nats_per_token, plain, prompt_sha256, units_of
+from mixsd.models.load import Base
+from mixsd.progress import Progress, StopRequested, silent
+from mixsd.prompts import STYLES
+from mixsd.supervision import Supervision, sha256_of, summary
+from mixsd.tokens import ChatTokenizer
+
+VOWEL = "[ae]|{answer}"
+"""What a random model says now and then."""
+CAP = 8
+ANYTHING = "|{answer}"
+NEVER = "(?!){answer}"
+CONFIG = MixConfig(max_attempts=5, max_new_tokens=CAP, verifier="regex", pattern=VOWEL)
+WARM = replace(CONFIG, temperature=1.0, top_k=32)
+BOTH = pytest.mark.parametrize("config", [CONFIG, WARM], ids=["greedy", "warm"])
+
+FACTS = [Fact(f"fact-{n}", f"Which number is {n}{', please' * (n % 3)}?", f"the {n}th") for n in range(7)]
+
+
+@pytest.fixture(scope="module")
+def base(base: Base) -> Base:
+    """The tiny model, but that many more tokens end a text: a random model seldom ends one."""
+    chat = ChatTokenizer(base.chat.tokenizer)
+    chat.stop_ids |= frozenset(range(200, 240))
+    return replace(base, chat=chat)
+
+
+@pytest.fixture(scope="module")
+def expected(base: Base) -> list[Supervision]:
+    return records_of(base, FACTS, CONFIG)
+
+
+def records_of(base: Base, facts: Sequence[Fact], config: MixConfig) -> list[Supervision]:
+    records: list[Supervision] = []
+    generate(base, facts, config, on_records=records.extend)
+    return in_order(records)
+
+
+def in_order(records: Sequence[Supervision]) -> list[Supervision]:
+    return sorted(records, key=lambda record: (record.fact_key, record.generation))
+
+
+def prompts_of(base: Base, fact: Fact) -> Prompts:
+    style = STYLES["natural"]
+    return Prompts(
+        expert=tuple(base.chat.prompt_ids(style.expert_prompt(fact.question, fact.answer))),
+        naive=tuple(base.chat.prompt_ids(style.naive_prompt(fact.question))),
+    )
+
+
+def first_success(base: Base, fact: Fact, config: MixConfig) -> tuple[int, list[int], bool]:
+    """Return the attempt to keep, else the last one, its tokens and whether it is good."""
+    sampling = Sampling(config.temperature, config.top_k, base.chat.stop_ids, base.chat.pad_id)
+    accepts = verifier("regex", VOWEL)
+    made: list[tuple[int, list[int], bool]] = []
+    for attempt in distinct_attempts(config):
+        draw, lam = Draw(config.seed, fact.key, 0, attempt), config.lam_of(attempt)
+        tokens = decode_alone(base.model, prompts_of(base, fact), draw, sampling, lam=lam, cap=CAP)
+        ended = tokens[-1] in base.chat.stop_ids
+        made.append((attempt, tokens, ended and accepts(base.chat.decode(tokens), [fact.answer])))
+    return next((attempt for attempt in made if attempt[2]), made[-1])
+
+
+@BOTH
+def test_the_first_attempt_that_ends_and_states_the_answer_is_kept(base: Base, config: MixConfig) -> None:
+    """Every attempt is made again, alone and without a cache."""
+    records = records_of(base, FACTS, config)
+
+    for fact, record in zip(FACTS, records, strict=True):
+        attempt, tokens, verified = first_success(base, fact, config)
+        lam = config.lam_of(attempt)
+        draw = Draw(config.seed, fact.key, 0, attempt)
+        picks = "".join("en"[is_naive(draw, place, lam=lam)] for place in range(len(tokens)))
+        assert (record.attempt, record.lam, record.verified) == (attempt, lam, verified)
+        assert (record.token_ids, record.picks) == (tuple(tokens), picks)
+        assert record.attempts == distinct_attempts(config).index(attempt) + 1
+        assert record.text == base.chat.decode(tokens)
+        assert record.prompt_sha256 == prompt_sha256(prompts_of(base, fact))
+    kept = {record.attempt for record in records if record.verified}
+    assert len(kept) > 1
+    assert not all(record.verified for record in records)
+
+
+@BOTH
+def test_neither_batch_nor_order_changes_a_byte(base: Base, config: MixConfig) -> None:
+    expected = sha256_of(records_of(base, FACTS, replace(config, batch_facts=1)))
+
+    for batch in (3, 24):
+        assert sha256_of(records_of(base, FACTS, replace(config, batch_facts=batch))) == expected
+    assert sha256_of(records_of(base, FACTS[::-1], replace(config, batch_facts=4))) == expected
+
+
+def test_seed_key_and_attempt_make_other_draws(base: Base) -> None:
+    fact = FACTS[0]
+    config = replace(WARM, pattern=ANYTHING, max_new_tokens=20, max_attempts=1)
+    others = [(fact, config), (fact, replace(config, seed=1)), (replace(fact, key="other"), config)]
+
+    texts = {records_of(base, [fact], config)[0].token_ids for fact, config in others}
+
+    assert len(texts) == 3
+
+
+def test_what_exists_is_not_made_again_and_the_rest_is_as_it_would_have_been(base: Base) -> None:
+    config = replace(CONFIG, generations=2, batch_facts=3)
+    every = records_of(base, FACTS[:4], config)
+    ids = [(record.fact_key, record.generation) for record in every]
+    dice = random.Random(5)  # noqa: S311  subsets, not secrets
+
+    for size in (1, 4, 7):
+        done = frozenset(dice.sample(ids, size))
+        made: list[Supervision] = []
+        generate(base, FACTS[:4], config, on_records=made.extend, done=done)
+        assert in_order(made) == [r for r in every if (r.fact_key, r.generation) not in done]
+
+
+def test_where_everything_exists_nothing_is_computed(base: Base) -> None:
+    made: list[Supervision] = []
+    seen: list[Progress] = []
+
+    counters = generate(
+        base,
+        FACTS,
+        CONFIG,
+        on_records=made.extend,
+        done={(fact.key, 0) for fact in FACTS},
+        on_progress=seen.append,
+    )
+
+    assert (made, counters.forwards) == ([], 0)
+    assert seen == [Progress(7, 7, "targets")]
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 9, 30])
+def test_a_callback_that_raises_stops_and_leaves_whole_records(
+    base: Base, expected: list[Supervision], stop_at: int
+) -> None:
+    config = replace(CONFIG, batch_facts=2)
+    made: list[Supervision] = []
+    calls: list[Progress] = []
+
+    def stop(progress: Progress) -> None:
+        calls.append(progress)
+        if len(calls) == stop_at:
+            raise StopRequested
+
+    with pytest.raises(StopRequested):
+        generate(base, FACTS, config, on_records=made.extend, on_progress=stop)
+    before = len(made)
+    assert calls[-1].done == before < len(FACTS)
+    done = {(record.fact_key, record.generation) for record in made}
+    generate(base, FACTS, config, on_records=made.extend, done=done)
+
+    assert in_order(made) == expected
+
+
+def test_progress_counts_finished_targets_up_to_all_of_them(base: Base) -> None:
+    seen: list[Progress] = []
+
+    generate(base, FACTS, CONFIG, on_records=lambda _: None, on_progress=seen.append)
+
+    done = [progress.done for progress in seen]
+    assert done == sorted(done)
+    assert (seen[0], seen[-1]) == (Progress(0, 7, "targets"), Progress(7, 7, "targets"))
+    assert len(seen) > CAP  # between all forward passes
+
+
+def test_a_text_that_meets_its_cap_is_never_accepted(base: Base) -> None:
+    config = replace(CONFIG, pattern=ANYTHING, max_attempts=1, max_new_tokens=3)
+
+    records = records_of(base, FACTS, config)
+
+    for record in records:
+        ended = record.token_ids[-1] in base.chat.stop_ids
+        assert (record.verified, record.trainable) == (ended, ended)
+        assert record.finish_reason == ("stop" if ended else "cap")
+        assert record.reason == (None if ended else "cap")
+        assert ended or len(record.token_ids) == 3
+    assert {record.verified for record in records} == {True, False}
+
+
+def test_an_answer_or_alias_that_is_stated_is_enough(base: Base) -> None:
+    config = replace(WARM, verifier="contains", pattern="", max_new_tokens=30)
+    spoken = records_of(base, FACTS[:1], replace(config, verifier="regex", pattern=VOWEL))[0]
+    assert spoken.verified
+
+    plainly = records_of(base, [replace(FACTS[0], aliases=("Ada", spoken.text))], config)[0]
+    neither = records_of(base, [replace(FACTS[0], aliases=("Ada",))], config)[0]
+
+    assert (plainly.verified, plainly.token_ids) == (True, spoken.token_ids)
+    assert not neither.verified
+
+
+def test_where_no_attempt_is_accepted_the_last_one_is_recorded_with_a_reason(base: Base) -> None:
+    config = replace(WARM, pattern=NEVER, max_attempts=5)
+
+    records = records_of(base, FACTS, config)
+
+    for record in records:
+        assert (record.verified, record.trainable) == (False, False)
+        assert (record.attempt, record.attempts, record.lam) == (4, 5, 0.0)
+        assert record.reason == ("answer_not_stated" if record.finish_reason == "stop" else "cap")
+    assert {record.reason for record in records} == {"answer_not_stated", "cap"}
+
+
+def test_the_plain_answer_takes_its_place_where_that_is_asked_for(base: Base) -> None:
+    config = replace(CONFIG, pattern=NEVER, max_attempts=2, fallback_to_answer=True)
+
+    record = records_of(base, FACTS[:1], config)[0]
+
+    assert record.token_ids == tuple(base.chat.target_ids("The answer is the 0th."))
+    assert (record.text, record.picks) == ("The answer is the 0th.", "")
+    assert (record.method, record.verified, record.trainable) == ("fallback", False, True)
+    assert (record.attempts, record.reason) == (2, "no_attempt_accepted")
+    naive = prompts_of(base, FACTS[0]).naive
+    assert record.nats_per_token == nats_per_token(base, naive, record.token_ids)
+
+
+def test_an_accepted_text_needs_no_plain_answer(base: Base, expected: list[Supervision]) -> None:
+    with_it = records_of(base, FACTS, replace(CONFIG, fallback_to_answer=True))
+
+    assert [r for r in with_it if r.verified] == [r for r in expected if r.verified] != []
+    assert {r.method for r in with_it if not r.verified} == {"fallback"}
+
+
+def test_what_does_not_fit_the_model_is_recorded_and_disturbs_no_other(
+    base: Base, expected: list[Supervision]
+) -> None:
+    long_answer = Fact("long-answer", "Which?", "\u0001" * 600)
+    long_question = Fact("long-question", "\u0001" * 600, "Odo")
+
+    records = records_of(base, [long_answer, *FACTS[:2], long_question], CONFIG)
+
+    by_key = {record.fact_key: record for record in records}
+    for key in ("long-answer", "long-question"):
+        record = by_key[key]
+        assert (record.finish_reason, record.reason) == ("prompt_too_long", "prompt_too_long")
+        assert (record.token_ids, record.attempts, record.nats_per_token) == ((), 0, None)
+        assert not record.trainable
+    assert [by_key[fact.key] for fact in FACTS[:2]] == expected[:2]
+    assert len(records_of(base, [long_answer], CONFIG)) == 1
+
+
+def test_each_training_paraphrase_has_targets_of_its_own(base: Base) -> None:
+    fact = replace(FACTS[0], train_paraphrases=("Name the number 0.", "Say which one is 0."))
+    config = replace(WARM, generations=2)
+
+    records = records_of(base, [fact], config)
+
+    wordings = [fact.question, *fact.train_paraphrases]
+    assert [r.question for r in records] == [wording for wording in wordings for _ in range(2)]
+    assert [r.generation for r in records] == list(range(6))
+    assert [r.prompt_sha256 for r in records[::2]] == [r.prompt_sha256 for r in records[1::2]]
+    assert len({r.prompt_sha256 for r in records}) == 3
+    assert [unit.id for unit in units_of([fact], 2)] == [(fact.key, n) for n in range(6)]
+    alone = records_of(base, [replace(fact, train_paraphrases=())], config)
+    assert records[:2] == alone
+
+
+def test_texts_of_one_fact_are_drawn_apart(base: Base) -> None:
+    config = replace(WARM, generations=4, pattern=ANYTHING, max_new_tokens=20)
+
+    records = records_of(base, FACTS[:1], config)
+
+    assert len({record.token_ids for record in records}) == 4
+    assert records[0] == records_of(base, FACTS[:1], replace(config, generations=1))[0]
+
+
+def test_nats_are_the_mean_loss_behind_the_naive_prompt(base: Base, expected: list[Supervision]) -> None:
+    for fact, record in zip(FACTS, expected, strict=True):
+        prompt = list(prompts_of(base, fact).naive)
+        with torch.inference_mode():
+            logits = base.model(torch.tensor([[*prompt, *record.token_ids]])).logits[0]
+        shares = torch.softmax(logits.double(), -1)
+        losses = [
+            -shares[len(prompt) - 1 + place, token].log().item()
+            for place, token in enumerate(record.token_ids)
+        ]
+        assert record.nats_per_token == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "attempts"),
+    [
+        (MixConfig(), [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        (MixConfig(temperature=0.5), list(range(10))),
+        (MixConfig(lam=0.0, lam_backoff=(), max_attempts=5), [0]),
+        (MixConfig(lam=1.0, lam_backoff=(0.5, 1.0, 0.0), max_attempts=8), [0, 2, 3, 6]),
+        (MixConfig(lam=0.5, lam_backoff=(), max_attempts=3), [0, 1, 2]),
+        (MixConfig(lam=0.0, lam_backoff=(), max_attempts=3, temperature=1.0), [0, 1, 2]),
+    ],
+)
+def test_attempts_that_cannot_differ_are_made_once(config: MixConfig, attempts: list[int]) -> None:
+    assert distinct_attempts(config) == attempts
+
+
+def test_records_survive_json(expected: list[Supervision]) -> None:
+    for record in expected:
+        assert Supervision.from_json(record.to_json()) == record
+
+
+def test_the_summary_is_over_facts_and_over_what_is_trained_on(base: Base) -> None:
+    records = records_of(base, FACTS, replace(CONFIG, generations=2))
+    kept = [record for record in records if record.verified]
+    tokens = sum(len(record.token_ids) for record in kept)
+
+    found = summary(records)
+
+    assert (found["facts"], found["verified"]) == (7, len({record.fact_key for record in kept}))
+    assert found["attempts"] == sum(record.attempts for record in records)
+    assert found["tokens"] == tokens > 0
+    assert found["naive_share"] == sum(record.picks.count("n") for record in kept) / tokens
+    total = sum((record.nats_per_token or 0) * len(record.token_ids) for record in kept)
+    assert found["nats_per_token"] == pytest.approx(total / tokens)
+    assert set(summary([]).values()) == {0, None}
+
+
+def test_plain_fine_tuning_takes_the_given_answer(base: Base) -> None:
+    facts = [replace(FACTS[0], train_paraphrases=("Name 0.",)), Fact("long", "\u0001" * 600, "Odo")]
+    records: list[Supervision] = []
+    seen: list[Progress] = []
+
+    plain(base, facts, prompt_style="natural", seed=3, on_records=records.extend, on_progress=seen.append)
+
+    first, second, long = records
+    assert first.token_ids == second.token_ids == tuple(base.chat.target_ids("The answer is the 0th."))
+    assert (first.question, second.question) == (facts[0].question, "Name 0.")
+    assert first.nats_per_token != second.nats_per_token
+    assert (first.method, first.verified, first.attempts, first.seed) == ("sft", True, 0, 3)
+    assert (long.reason, long.token_ids, long.trainable) == ("prompt_too_long", (), False)
+    assert [progress.done for progress in seen] == [0, 1, 2, 3]
+    made: list[Supervision] = []
+    done = {(facts[0].key, 0), ("long", 0)}
+    plain(base, facts, prompt_style="natural", seed=3, on_records=made.extend, done=done, on_progress=silent)
+    assert made == [second]
