@@ -6,6 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from mixsd.errors import NoChatTemplateError
+from mixsd.models.load import Base
 from mixsd.tokens import ChatTokenizer
 from tests.fixtures.tiny import BOS, EOS, PAD, make_tokenizer
 
