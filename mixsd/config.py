@@ -192,7 +192,7 @@ class EvalConfig:
     """
 
     max_new_tokens: int = 40
-    batch_size: int = 32
+    batch_size: int = 64
     verifier: str = "contains"
     general: bool = True
     drift: bool = True

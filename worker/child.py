@@ -31,6 +31,13 @@ _PASSED_ON_PREFIXES: Final = (
 )
 
 
+_DEFAULTS: Final = {
+    # Threads that wait for work in a loop take the cores from everything else on the machine, and
+    # from the threads they wait for.
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
 def environment_for(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a runner: these very settings, and nothing that it does not need.
 
@@ -46,7 +53,7 @@ def environment_for(settings: Settings, environ: Mapping[str, str]) -> dict[str,
         for name, value in settings.model_dump(exclude={"redis_url"}).items()
         if value is not None
     }
-    return kept | own
+    return _DEFAULTS | kept | own
 
 
 def _written(value: object) -> str:
