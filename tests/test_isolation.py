@@ -6,12 +6,15 @@ import sys
 import pytest
 
 SERVICE = ["fastapi", "sqlalchemy", "celery"]
+WORKER = ["worker.celery_app", "worker.tasks", "worker.supervisor", "worker.runner"]
 
 
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
         ("app.main", ["torch", "transformers", "peft"]),
+        *((module, ["torch", "transformers", "peft"]) for module in WORKER),
+        ("mixsd.cli", ["torch", *SERVICE]),
         ("mixsd.config", ["torch", *SERVICE]),
         ("mixsd.facts", ["torch", *SERVICE]),
         ("mixsd.models.registry", ["torch", *SERVICE]),

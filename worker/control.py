@@ -157,9 +157,8 @@ class Control:
         self._obey(status)
 
     def progress(self, phase: Phase, done: int, total: int, unit: str) -> None:
-        """Report how far the phase has come. Written at most once a second."""
-        if done != self._pace.done:
-            self._mark += 1
+        """Report how far the phase has come, and that it lives. Written at most once a second."""
+        self._mark += 1
         self._pace = self._pace.moved(done, total, unit)
         self.crash_point(f"{phase}.progress")
         if time.monotonic() - self._looked_at < _SECOND and not self._stopping:
@@ -183,7 +182,9 @@ class Control:
         self.crash_point(f"{phase}.completed")
 
     def safe_point(self, _: object = None) -> None:
-        """Stop here if the attempt must end. Cheap: asks the database once a second.
+        """Stop here if the attempt must end. Cheap: speaks to the database once a second.
+
+        To come here is a sign of life, however long the work takes that is reported next.
 
         Raises:
             StopRequested: Somebody wants the attempt to stop.
@@ -191,11 +192,7 @@ class Control:
         """
         if time.monotonic() - self._looked_at < _SECOND and not self._stopping:
             return
-        seen = self._read(lambda session: leases.look(session, self.job_id, self._claim.fence))
-        if seen is None:
-            raise LeaseLostError(self.job_id, self._claim.fence)
-        self._looked_at = time.monotonic()
-        self._obey(seen.status)
+        self._obey(self._write(_nothing))
 
     # -- results
 

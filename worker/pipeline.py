@@ -5,17 +5,19 @@ in the artifact store under the digest that the phase's row names.
 """
 
 import json
+import math
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from app.jobs.states import Phase
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage import ArtifactStore, CorruptBlobError
 from mixsd import run
 from mixsd.config import Plan
-from mixsd.errors import CorruptError
+from mixsd.errors import CorruptError, NoSupervisionError
 from mixsd.evaluation.judge import Judgement
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
@@ -68,7 +70,7 @@ class _Attempt:
             cache=self._settings.model_cache or default_cache(),
             revision=job.base_revision,
             allowed=self._settings.allowed_models,
-            on_progress=control.safe_point,
+            on_progress=self._report(Phase.PREPARING),
         )
         control.pin_revision(found.revision)
         control.progress(Phase.PREPARING, 1, 2, "steps")
@@ -107,6 +109,7 @@ class _Attempt:
         run.supervise(self._base, facts, plan, on_records=add, done=done, on_progress=report)
         ordered = run.in_order(records, facts, plan)
         control.leave(Phase.GENERATING, sha256_of(ordered))
+        _check_supervision(ordered)
         return ordered
 
     def train(self, records: Sequence[Supervision]) -> tuple[Path, dict[str, Any]]:
@@ -117,7 +120,9 @@ class _Attempt:
         if kept is not None and self._fetch(kept["files"], adapter):
             return adapter, kept["summary"]
         control = self._control
-        control.enter(Phase.TRAINING, self._plan.training.epochs, "steps", digest)
+        resumable = self._resumable(digest)
+        done = resumable[0][0] if resumable else 0
+        control.enter(Phase.TRAINING, self._steps(records), "steps", digest, done=done)
 
         def register(saved: Saved) -> None:
             place = str(saved.folder.relative_to(self._settings.work_dir))
@@ -133,7 +138,7 @@ class _Attempt:
             records,
             self._plan,
             work=self._folder,
-            resume=self._resumable(digest),
+            resume=[folder for _, folder in resumable],
             hooks=Hooks(
                 on_progress=self._report(Phase.TRAINING),
                 on_check=control.safe_point,
@@ -149,8 +154,14 @@ class _Attempt:
         self._keep(Phase.TRAINING, {"files": files, "summary": summary})
         return adapter, summary
 
-    def _resumable(self, digest: str) -> list[Path]:
-        """Return the registered checkpoints that are still what was registered, newest first."""
+    def _steps(self, records: Sequence[Supervision]) -> int:
+        """Return how many steps training takes at most."""
+        options = self._plan.training
+        steps = options.epochs * math.ceil(sum(record.trainable for record in records) / options.batch_size)
+        return min(steps, options.max_steps) if options.max_steps else steps
+
+    def _resumable(self, digest: str) -> list[tuple[int, Path]]:
+        """Return step and folder of the checkpoints that are still as registered, newest first."""
         whole = []
         for row in self._control.checkpoints(Phase.TRAINING, digest):
             folder = self._settings.work_dir / row.uri
@@ -159,7 +170,7 @@ class _Attempt:
             except CorruptError as error:
                 self._control.warning(f"a checkpoint was passed over: {error}", step=row.step)
             else:
-                whole.append(folder)
+                whole.append((row.step, folder))
         return whole
 
     def evaluate(self, adapter: Path, records: Sequence[Supervision], baseline: Measured) -> Judgement:
@@ -232,19 +243,26 @@ class _Attempt:
     def _kept(self, phase: Phase, digest: str) -> Any | None:
         """Return the result of a phase that was finished before with this input."""
         output = self._control.finished(phase, digest)
-        if output is None or not self._store.exists(output):
+        if output is None:
             return None
-        with self._store.open(output) as blob:
-            return json.loads(blob.read())
+        try:
+            with self._store.open(output) as blob:
+                return json.loads(blob.read())
+        except (FileNotFoundError, CorruptBlobError) as error:
+            self._control.warning(f"{phase} is done again: its result cannot be read ({error})")
+            return None
 
     def _fetch(self, files: dict[str, str], folder: Path) -> bool:
         """Bring files of an earlier attempt back; say whether all of them were there."""
-        if not all(self._store.exists(digest) for digest in files.values()):
-            return False
         folder.mkdir(parents=True, exist_ok=True)
-        for name, digest in files.items():
-            with self._store.open(digest) as blob, (folder / name).open("wb") as file:
-                shutil.copyfileobj(blob, file)
+        try:
+            for name, digest in files.items():
+                with self._store.open(digest) as blob, (folder / name).open("wb") as file:
+                    shutil.copyfileobj(blob, file)
+        except (FileNotFoundError, CorruptBlobError) as error:
+            self._control.warning(f"training is done again: its result cannot be read ({error})")
+            shutil.rmtree(folder)
+            return False
         return True
 
     def _tell_rejected(self, made: Sequence[Supervision]) -> None:
@@ -268,6 +286,22 @@ class _Reporter:
 
     def __call__(self, progress: Progress, /) -> None:
         self._control.progress(self._phase, progress.done, progress.total, progress.unit)
+
+
+def _check_supervision(records: Sequence[Supervision]) -> None:
+    """Refuse to train on nothing.
+
+    Raises:
+        NoSupervisionError: Not one record is fit for training.
+    """
+    if any(record.trainable for record in records):
+        return
+    reasons = Counter(record.reason or "unknown" for record in records)
+    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    raise NoSupervisionError(
+        f"no fact got a text to train on ({counted}): raise `max_attempts` or `max_new_tokens`, lower `lam`, "
+        "shorten facts that are too long, or set `fallback_to_answer`"
+    )
 
 
 def _row(record: Supervision, place: int) -> SupervisionRow:
