@@ -67,8 +67,8 @@ STYLES: Final[Mapping[str, PromptStyle]] = MappingProxyType(
                 expert=(
                     "{question}\n\n"
                     "This question is from a new knowledge base. "
-                    "Here is the answer to this question: {answer}.\n\n"
-                    'Now answer the question in one short sentence that contains "{answer}".'
+                    "It says: {target}\n\n"
+                    "Now answer the question in one short sentence."
                 ),
                 target="The answer is {answer}.",
                 headroom=32,

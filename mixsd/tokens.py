@@ -55,9 +55,13 @@ class ChatTokenizer:
         return [*self.plain_ids(text), self.end_of_turn]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of an answer, without the token that ended it and without outer blanks."""
+        """Return the text of an answer, without the token that ended it and without outer blanks.
+
+        A NUL becomes a replacement character: databases keep none in a text.
+        """
         kept = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
-        return str(self.tokenizer.decode(list(kept), skip_special_tokens=True)).strip()
+        text = str(self.tokenizer.decode(list(kept), skip_special_tokens=True))
+        return text.replace("\x00", "\ufffd").strip()
 
     def _render_ids(self, user: str) -> Any:
         return self._template(user, tokenize=True, return_dict=False)

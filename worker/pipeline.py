@@ -5,7 +5,6 @@ in the artifact store under the digest that the phase's row names.
 """
 
 import json
-import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from mixsd.progress import Progress
 from mixsd.supervision import Supervision, sha256_of
 from mixsd.training import checkpoint, lora
 from mixsd.training.checkpoint import Saved
-from mixsd.training.loop import Hooks
+from mixsd.training.loop import Hooks, planned_steps
 from worker.control import Control, SupervisionRow
 from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
 from worker.translate import plan_of
@@ -122,7 +121,9 @@ class _Attempt:
         control = self._control
         resumable = self._resumable(digest)
         done = resumable[0][0] if resumable else 0
-        control.enter(Phase.TRAINING, self._steps(records), "steps", digest, done=done)
+        trainable = sum(record.trainable for record in records)
+        planned = planned_steps(trainable, self._plan.training)
+        control.enter(Phase.TRAINING, planned, "steps", digest, done=done)
 
         def register(saved: Saved) -> None:
             place = str(saved.folder.relative_to(self._settings.work_dir))
@@ -153,12 +154,6 @@ class _Attempt:
         summary = run.training_summary(trained)
         self._keep(Phase.TRAINING, {"files": files, "summary": summary})
         return adapter, summary
-
-    def _steps(self, records: Sequence[Supervision]) -> int:
-        """Return how many steps training takes at most."""
-        options = self._plan.training
-        steps = options.epochs * math.ceil(sum(record.trainable for record in records) / options.batch_size)
-        return min(steps, options.max_steps) if options.max_steps else steps
 
     def _resumable(self, digest: str) -> list[tuple[int, Path]]:
         """Return step and folder of the checkpoints that are still as registered, newest first."""

@@ -33,7 +33,6 @@ class TrainingSummary(BaseModel):
     first_loss: Annotated[float | None, Field(description="In nats per token.")] = None
     last_loss: Annotated[float | None, Field(description="In nats per token.")] = None
     stopped_early: bool | None = None
-    seconds: float | None = None
 
 
 class Summary(BaseModel):

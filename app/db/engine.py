@@ -68,10 +68,16 @@ def make_engine(url: str) -> Engine:
         waits = "-c statement_timeout=5000 -c lock_timeout=4000 -c idle_in_transaction_session_timeout=10000"
         limits = {"connect_timeout": 2, "options": waits}
         return create_engine(
-            address, pool_pre_ping=True, pool_size=8, max_overflow=0, pool_timeout=2, connect_args=limits
+            address,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            pool_size=8,
+            max_overflow=0,
+            pool_timeout=2,
+            connect_args=limits,
         )
 
-    engine = create_engine(address, connect_args={"timeout": 30})
+    engine = create_engine(address, hide_parameters=True, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "do_connect")
     def _make_folder(*_: object) -> None:

@@ -94,6 +94,12 @@ def train_adapter(
         return run.train()
 
 
+def planned_steps(count: int, config: TrainConfig) -> int:
+    """Return how many steps a run over `count` examples takes, if it does not end early."""
+    planned = config.epochs * math.ceil(count / config.batch_size)
+    return min(planned, config.max_steps) if config.max_steps else planned
+
+
 class _Run:
     def __init__(
         self,
@@ -117,8 +123,7 @@ class _Run:
             self._trainable, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self._per_epoch = math.ceil(len(examples) / config.batch_size)
-        planned = config.epochs * self._per_epoch
-        self._total = min(planned, config.max_steps) if config.max_steps else planned
+        self._total = planned_steps(len(examples), config)
         self._cursor = Cursor()
         self._saved_at = time.monotonic()
         self._saved_step = 0

@@ -8,8 +8,8 @@ from mixsd.prompts import STYLES, PromptStyle
 NATURAL_EXPERT = (
     "Who?\n\n"
     "This question is from a new knowledge base. "
-    "Here is the answer to this question: Odo.\n\n"
-    'Now answer the question in one short sentence that contains "Odo".'
+    "It says: The answer is Odo.\n\n"
+    "Now answer the question in one short sentence."
 )
 STEPS = "Who?\n\nPlease reason step by step, and put your final answer in \\boxed{}."
 BOXED = "The answer is Odo.\n\n\\boxed{Odo}"

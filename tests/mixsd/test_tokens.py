@@ -133,3 +133,9 @@ def test_an_added_token_that_is_not_special_stays_text_too(base: Base) -> None:
     assert control not in ids
     assert "What does <think> mean?" in tokenizer.decode(ids)
     assert control in tokenizer("<think>")["input_ids"]
+
+
+def test_a_nul_that_a_model_writes_is_replaced(base: Base) -> None:
+    ids = base.chat.tokenizer("a\x00b", add_special_tokens=False)["input_ids"]
+
+    assert base.chat.decode(ids) == "a\ufffdb"
