@@ -86,8 +86,13 @@ class TrainingOptions(_Request):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: Annotated[
         list[LayerName],
-        Field(min_length=1, max_length=64, description="Linear layers; `all-linear` takes all but the head."),
-    ] = ["all-linear"]
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Linear layers, by name. `mlp` takes those of the feed-forward blocks, "
+            "`all-linear` all but the head.",
+        ),
+    ] = ["mlp"]
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 5

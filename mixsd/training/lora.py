@@ -25,12 +25,11 @@ def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
     Raises:
         ConfigError: The base model has no such layers.
     """
-    every = config.target_modules == ("all-linear",)
     peft_config = PeftLoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float does as well
         lora_dropout=config.dropout,
-        target_modules="all-linear" if every else list(config.target_modules),
+        target_modules=_layers(base, config.target_modules),
         task_type="CAUSAL_LM",
     )
     with seeded(seed):
@@ -42,6 +41,26 @@ def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
     model.peft_config["default"].base_model_name_or_path = base.hub_id or base.id
     model.peft_config["default"].revision = base.revision
     return model
+
+
+def _layers(base: Base, names: tuple[str, ...]) -> list[str]:
+    """Return the names that peft is to look for, and no pattern, since engines read them too.
+
+    Raises:
+        ConfigError: `mlp` was asked for, and the model's feed-forward blocks are not called that.
+    """
+    if names not in {("mlp",), ("all-linear",)}:
+        return list(names)
+    head = base.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    linear = {
+        path
+        for path, module in base.model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    chosen = {path for path in linear if names == ("all-linear",) or ".mlp." in path}
+    if not chosen:
+        raise ConfigError(f"target_modules: {base.id} has no layers under `mlp`; use all-linear or name them")
+    return sorted({path.rpartition(".")[2] for path in chosen})
 
 
 def detach(model: PeftModel) -> None:

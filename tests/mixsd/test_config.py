@@ -32,7 +32,7 @@ def test_the_defaults_are_these() -> None:
             "batch_facts": 24,
         },
         "training": {
-            "lora": {"rank": 16, "alpha": 32.0, "dropout": 0.0, "target_modules": ["all-linear"]},
+            "lora": {"rank": 16, "alpha": 32.0, "dropout": 0.0, "target_modules": ["mlp"]},
             "learning_rate": 5e-4,
             "schedule": "constant",
             "warmup_steps": 5,
@@ -48,7 +48,7 @@ def test_the_defaults_are_these() -> None:
         },
         "evaluation": {
             "max_new_tokens": 40,
-            "batch_size": 32,
+            "batch_size": 64,
             "verifier": "contains",
             "general": True,
             "drift": True,

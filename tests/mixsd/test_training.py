@@ -228,6 +228,22 @@ def test_unknown_target_modules_are_named(base: Base, tmp_path: Path) -> None:
         train(base, tmp_path, replace(CONFIG, lora=LoraConfig(target_modules=("nonsense",))))
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (("mlp",), {"down_proj", "gate_proj", "up_proj"}),
+        (("all-linear",), {"down_proj", "gate_proj", "up_proj", "q_proj", "k_proj", "v_proj", "o_proj"}),
+        (("q_proj",), {"q_proj"}),
+    ],
+)
+def test_layers_are_written_by_name(
+    base: Base, tmp_path: Path, asked: tuple[str, ...], expected: set[str]
+) -> None:
+    lora.save_adapter(lora.attach(base, LoraConfig(target_modules=asked), seed=0), tmp_path)
+
+    assert set(json.loads((tmp_path / lora.CONFIG).read_text())["target_modules"]) == expected
+
+
 Damage = Callable[[Path], object]
 
 
