@@ -117,7 +117,7 @@ class LoraConfig:
     """
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: float = 16.0
     dropout: float = 0.0
     target_modules: tuple[str, ...] = ("mlp",)
 
@@ -153,7 +153,7 @@ class TrainConfig:
     learning_rate: float = 5e-4
     schedule: str = "constant"
     warmup_steps: int = 5
-    epochs: int = 16
+    epochs: int = 20
     max_steps: int = 0
     batch_size: int = 8
     micro_batch: int = 0

@@ -82,7 +82,7 @@ LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 class TrainingOptions(_Request):
     rank: Annotated[int, Field(ge=1, le=512, description="Width of the low-rank update.")] = 16
-    alpha: Annotated[float, Field(gt=0, le=4096, description="Its scale is alpha / rank.")] = 32.0
+    alpha: Annotated[float, Field(gt=0, le=4096, description="Its scale is alpha / rank.")] = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: Annotated[
         list[LayerName],
@@ -96,7 +96,7 @@ class TrainingOptions(_Request):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 5
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 16
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 20
     max_steps: Annotated[int, Field(ge=0, le=10_000_000, description="0 does not end early.")] = 0
     batch_size: Annotated[int, Field(ge=1, le=4096, description="Texts per optimizer step.")] = 8
     micro_batch: Annotated[int, Field(ge=0, le=4096, description="Texts per pass. 0 takes the batch.")] = 0

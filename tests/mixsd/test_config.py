@@ -32,11 +32,11 @@ def test_the_defaults_are_these() -> None:
             "batch_facts": 24,
         },
         "training": {
-            "lora": {"rank": 16, "alpha": 32.0, "dropout": 0.0, "target_modules": ["mlp"]},
+            "lora": {"rank": 16, "alpha": 16.0, "dropout": 0.0, "target_modules": ["mlp"]},
             "learning_rate": 5e-4,
             "schedule": "constant",
             "warmup_steps": 5,
-            "epochs": 16,
+            "epochs": 20,
             "max_steps": 0,
             "batch_size": 8,
             "micro_batch": 0,
