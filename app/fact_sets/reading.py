@@ -13,6 +13,7 @@ from app.fact_sets.errors import (
     UnsupportedFormatError,
 )
 from mixsd import facts as library
+from mixsd import strict_json
 from mixsd.facts import Fact, Parsed
 
 JSON: Final = "application/json"
@@ -45,8 +46,8 @@ def decode(data: bytes) -> Any:
         MalformedJsonError: The bytes are no JSON, or none that every database can hold.
     """
     try:
-        return library.decode(data)
-    except library.JsonProblem as error:
+        return strict_json.decode(data)
+    except strict_json.JsonProblem as error:
         raise MalformedJsonError(InputProblem(error.code, error.detail, error.line, error.column)) from None
 
 

@@ -1,0 +1,86 @@
+"""JSON as we take it: UTF-8 only, no duplicate keys, no NaN, no lone surrogate, no NUL, not deep."""
+
+import json
+from typing import Any, Final
+
+MAX_DEPTH: Final = 32
+
+
+class JsonProblem(ValueError):  # noqa: N818  it is a problem before it is an error
+    """Why bytes are no JSON that we take. Lines and columns count from 1."""
+
+    def __init__(self, code: str, detail: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.line, self.column = code, detail, line, column
+
+
+def decode(data: bytes) -> Any:
+    """Parse JSON strictly: UTF-8 only, no duplicate keys, no NaN, no lone surrogate, no NUL.
+
+    Raises:
+        JsonProblem: The bytes are no such JSON.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise JsonProblem("invalid_utf8", "the bytes are not UTF-8", line, column) from None
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise JsonProblem("malformed_json", error.msg, error.lineno, error.colno) from None
+    except RecursionError:
+        raise JsonProblem("json_too_deep", f"at most {MAX_DEPTH} levels are allowed") from None
+    except JsonProblem:
+        raise
+    except ValueError:  # an integer with thousands of digits
+        raise JsonProblem("number_too_long", "a number has too many digits") from None
+    _inspect(value, MAX_DEPTH)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise JsonProblem("duplicate_key", f"the key {shown(name)} is there twice")
+            seen.add(name)
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise JsonProblem("non_finite_number", f"{name} is not a number that JSON knows")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise JsonProblem("non_finite_number", "a number is too large")
+    return number
+
+
+def _inspect(value: Any, depth: int) -> None:
+    if depth < 0:
+        raise JsonProblem("json_too_deep", f"at most {MAX_DEPTH} levels are allowed")
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise JsonProblem("nul_character", "a text holds the character NUL")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise JsonProblem("invalid_unicode", "a text holds half a surrogate pair") from None
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _inspect(name, depth - 1)
+            _inspect(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _inspect(item, depth - 1)
+
+
+def shown(text: str) -> str:
+    """Quote a user's text for a message: short, printable, valid Unicode."""
+    return repr(text[:60].encode(errors="replace").decode())
