@@ -152,6 +152,7 @@ class _Attempt:
         lora.detach(trained.model)
         files = {path.name: self._store.put(path).sha256 for path in sorted(adapter.iterdir())}
         summary = run.training_summary(trained)
+        control.progress(Phase.TRAINING, trained.steps, trained.steps, "steps")  # it may have ended early
         self._keep(Phase.TRAINING, {"files": files, "summary": summary})
         return adapter, summary
 

@@ -71,7 +71,7 @@ def test_facts_in_and_a_trained_and_judged_adapter_out(
 ) -> None:
     source, config, out = tmp_path / "facts.jsonl", tmp_path / "config.json", tmp_path / "out"
     source.write_text("".join(json.dumps(fact.to_json()) + "\n" for fact in facts))
-    config.write_text(json.dumps({"evaluation": {"general": False}}))
+    config.write_text(json.dumps({"training": {"epochs": 80}, "evaluation": {"general": False}}))
     command = [
         sys.executable,
         "-m",
