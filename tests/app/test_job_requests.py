@@ -7,8 +7,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from app.jobs.requests import EvaluationOptions, MixsdMethod, TrainingOptions
+from app.ledger.schemas import Outcome
 from mixsd.config import EvalConfig, LoraConfig, MixConfig, TrainConfig
 from mixsd.errors import ConfigError
+from mixsd.evaluation.outcomes import Outcome as LibraryOutcome
 
 OUR_OWN = {"type", "lora", "batch_facts", "checkpoint_seconds"}
 """Settings that one side has and the other decides by itself."""
@@ -95,3 +97,7 @@ def test_a_pattern_must_hold_the_answer_and_compile(pattern: str) -> None:
 
 def test_a_good_pattern_is_taken() -> None:
     assert MixsdMethod(type="mixsd", verifier="regex", pattern=r"\b{answer}\b").pattern == r"\b{answer}\b"
+
+
+def test_api_and_library_know_the_same_outcomes() -> None:
+    assert [str(outcome) for outcome in Outcome] == [str(outcome) for outcome in LibraryOutcome]
