@@ -16,5 +16,5 @@ from typing import Final
 
 __version__: Final = "0.1.0"
 
-LAW_VERSION: Final = 1
+LAW_VERSION: Final = 2
 """Rises when the same settings would give other supervision: part of every digest of it."""

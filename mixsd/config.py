@@ -42,8 +42,11 @@ class MixConfig:
         max_new_tokens: Cap of a text; one that runs into it is never accepted.
             0 takes four times the answer's tokens plus 32.
         fallback_to_answer: Train on the plain answer where no attempt was accepted.
+        answer_guard: Within the answer, let a naive token that would break it off give way to the
+            expert's, see `mixsd.decoding.guard`. More attempts succeed; the law is another.
+        score_both: Also measure each text under the expert, and how often both agree.
         seed: Names the draws.
-        batch_facts: Facts decoded side by side. The texts do not depend on it.
+        batch_facts: Texts decoded side by side. The texts do not depend on it.
     """
 
     lam: float = 0.3
@@ -57,6 +60,8 @@ class MixConfig:
     pattern: str = ""
     max_new_tokens: int = 0
     fallback_to_answer: bool = False
+    answer_guard: bool = False
+    score_both: bool = False
     seed: int = 0
     batch_facts: int = 24
 

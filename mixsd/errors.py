@@ -62,6 +62,12 @@ class UnsafeWeightsError(ModelError):
     code: ClassVar[str] = "unsafe_weights"
 
 
+class UnsuitedModelError(MixsdError):
+    """The fast decoder cannot run this model. Never reaches a user: the plain one takes its place."""
+
+    code: ClassVar[str] = "unsuited_model"
+
+
 class DivergedError(MixsdError):
     """The loss is no longer finite."""
 

@@ -25,7 +25,7 @@ from mixsd.evaluation.measure import Measured, measure
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
-from mixsd.generation import OnRecords, generate, plain, units_of
+from mixsd.generation import Generation, plain, units_of
 from mixsd.models.load import Base
 from mixsd.packaging import PackagedFile, write_package
 from mixsd.progress import OnProgress, silent
@@ -33,6 +33,8 @@ from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.training import lora
 from mixsd.training.batches import examples_of
 from mixsd.training.loop import Hooks, Trained, train_adapter
+
+OnRecords = Callable[[Sequence[Supervision]], None]
 
 
 def digest_of(value: Any) -> str:
@@ -73,21 +75,25 @@ def supervise(
     on_records: OnRecords,
     done: Collection[tuple[str, int]] = frozenset(),
     on_progress: OnProgress = silent,
-) -> None:
-    """Make the supervision that is missing, by the plan's method. See `mixsd.generation`."""
+) -> dict[str, Any]:
+    """Make the supervision that is missing, by the plan's method. See `mixsd.generation`.
+
+    Args:
+        on_records: Given records as they are finished, in any order.
+
+    Returns:
+        How it was made: the way that the model was run, and the work; empty for plain targets.
+    """
     if isinstance(plan.method, MixConfig):
-        generate(base, facts, plan.method, on_records=on_records, done=done, on_progress=on_progress)
-        return
+        total = sum(1 for _ in units_of(facts, plan.generations))
+        generation = Generation(base, plan.method, done=done, total=total, on_progress=on_progress)
+        for record in generation.records(facts):
+            on_records([record])
+        return generation.report()
     style, seed = plan.method.prompt_style, plan.method.seed
-    plain(
-        base,
-        facts,
-        prompt_style=style,
-        seed=seed,
-        on_records=on_records,
-        done=done,
-        on_progress=on_progress,
-    )
+    for record in plain(base, facts, prompt_style=style, seed=seed, done=done, on_progress=on_progress):
+        on_records([record])
+    return {}
 
 
 def in_order(records: Sequence[Supervision], facts: Sequence[Fact], plan: Plan) -> list[Supervision]:

@@ -14,6 +14,7 @@ Finish = Literal["stop", "cap", "prompt_too_long"]
 
 EXPERT: Final = "e"
 NAIVE: Final = "n"
+GUARDED: Final = "g"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,17 @@ class Supervision:
     Attributes:
         question: The user turn it answers: the fact's question or a training paraphrase of it.
         token_ids: What is trained on, with the token that ends it.
-        picks: One letter a token: `e` from the expert, `n` from the naive conditional; empty for
-            a text that the model did not write.
+        picks: One letter a token: `e` from the expert, `n` from the naive conditional, `g` from
+            the expert since the answer guard overruled the naive one; empty for a text that the
+            model did not write.
         attempt: The one that is kept, counted from 0.
         attempts: Different attempts made, the kept one included.
         lam: Chance of a naive token in the kept attempt.
-        nats_per_token: Mean loss of the text under the base model, asked the naive prompt.
+        nats_per_token: Mean loss of the text under the base model, asked the naive prompt, to
+            three decimals.
+        expert_nats_per_token: The same, asked the expert prompt; None unless asked for.
+        agreement: Share of tokens at which both conditionals would choose alike at temperature 0;
+            None unless asked for.
         prompt_sha256: Of both prompts' token ids.
         reason: Why it is not verified.
     """
@@ -49,6 +55,8 @@ class Supervision:
     prompt_sha256: str
     method: Method
     reason: str | None = None
+    expert_nats_per_token: float | None = None
+    agreement: float | None = None
 
     @property
     def trainable(self) -> bool:

@@ -63,6 +63,10 @@ class ChatTokenizer:
         text = str(self.tokenizer.decode(list(kept), skip_special_tokens=True))
         return text.replace("\x00", "\ufffd").strip()
 
+    def decode_raw(self, ids: Sequence[int]) -> str:
+        """Return the text of some tokens as it stands, but for special ones."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
     def _render_ids(self, user: str) -> Any:
         return self._template(user, tokenize=True, return_dict=False)
 

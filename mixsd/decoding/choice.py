@@ -1,8 +1,11 @@
 """From logits to a token: greedy, or a keyed draw from the likeliest."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mixsd.decoding.rng import Draw, gumbel
 
@@ -15,61 +18,102 @@ class Choice:
     margin: float
 
 
-def choose(logits_V: torch.Tensor, draw: Draw, position: int, *, temperature: float, top_k: int) -> Choice:
-    """Choose the next token of a row.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a choice rests on: the likeliest tokens by id, with logits / temperature.
 
-    The token is a function of the logits and the key (draw, position) alone. Among equals the
-    lowest id wins. Above temperature 0 it is a sample of softmax(logits / temperature) over the
-    `top_k` likeliest, drawn as the argmax of logits / temperature plus noise keyed by candidate;
-    ties at the k-th place stay in.
+    At temperature 0 the first two places decide. Above it there are some more than `top_k`, so
+    that the margin also covers the edge of the top k. Attempts draw differently from the same
+    candidates, so these are what is kept for later ones.
+    """
+
+    token_ids: tuple[int, ...]
+    scores: NDArray[np.float64]
+    top_k: int
+    greedy: Choice | None = None
+
+    def settled(self) -> "Candidates":
+        """Return the same, with a greedy choice that is not to be judged again."""
+        if self.greedy is None:
+            return self
+        return replace(self, greedy=replace(self.greedy, margin=float("inf")))
+
+
+def candidates(logits_JV: torch.Tensor, *, temperature: float, top_k: int) -> list[Candidates]:
+    """Return what each row of scores leaves to choose from.
+
+    Raises:
+        ValueError: A row holds no number that can be compared.
+    """
+    if temperature == 0.0:
+        return _greedy(logits_JV)
+    size = logits_JV.shape[-1]
+    k = min(top_k, size)
+    values, ids = (logits_JV / temperature).topk(min(k + 8, size), dim=-1)
+    rows = zip(values.double().cpu().numpy(), ids.cpu().numpy(), strict=True)
+    result = []
+    for scores, token_ids in rows:
+        if np.isnan(scores).any():
+            raise ValueError("the logits hold no number that can be compared")
+        order = token_ids.argsort()
+        result.append(Candidates(tuple(token_ids[order].tolist()), scores[order], k))
+    return result
+
+
+def _greedy(logits_JV: torch.Tensor) -> list[Candidates]:
+    """Take the likeliest; among equals the lowest id, which is what argmax gives."""
+    best = logits_JV.argmax(-1).tolist()
+    values = logits_JV.topk(min(2, logits_JV.shape[-1]), dim=-1).values.tolist()
+    result = []
+    for token_id, scores in zip(best, values, strict=True):
+        margin = scores[0] - scores[1] if len(scores) > 1 else float("inf")
+        if margin != margin:
+            raise ValueError("the logits hold no number that can be compared")
+        result.append(Candidates((token_id,), np.empty(0), 1, Choice(token_id, margin)))
+    return result
+
+
+def choose(found: Candidates, draw: Draw, position: int, *, purpose: str = "noise") -> Choice:
+    """Choose the next token of a text.
+
+    The token is a function of the logits and the key (draw, position) alone. Above temperature 0
+    it is a sample of softmax(logits / temperature) over the `top_k` likeliest, drawn as the argmax
+    of logits / temperature plus noise keyed by candidate; ties at the k-th place stay in, and the
+    lowest id wins among equals.
 
     Args:
-        logits_V: Scores under the conditional that was picked, float.
-        draw: The attempt that the row belongs to.
+        found: Of the conditional that was picked.
+        draw: The attempt that the text belongs to.
         position: Index of the token within its target, counted from 0.
-        temperature: 0 takes the likeliest token.
-        top_k: Unused at temperature 0.
+        purpose: Names the noise: draws for different purposes are independent.
+    """
+    if found.greedy is not None:
+        return found.greedy
+    scores = found.scores
+    ranked = np.sort(scores)[::-1]
+    edge = ranked[found.top_k - 1]
+    outside = ranked[found.top_k] if found.top_k < len(ranked) else -np.inf
+    totals = scores + gumbel(draw, position, found.token_ids, purpose=purpose)
+    inside = scores >= edge
+    best = int(np.where(inside, totals, -np.inf).argmax())
+    rivals = np.maximum(totals[best] - totals, edge - scores)
+    rivals[best] = scores[best] - outside
+    return Choice(found.token_ids[best], float(rivals.min()))
+
+
+def choose_from(
+    logits_V: torch.Tensor, draw: Draw, position: int, *, temperature: float, top_k: int
+) -> Choice:
+    """Choose from the scores of one row. See `choose`.
 
     Example:
         >>> draw = Draw(seed=0, fact_key="capital", generation=0, attempt=0)
-        >>> choose(torch.tensor([0.0, 2.0, 2.0]), draw, 0, temperature=0.0, top_k=64).token_id
+        >>> choose_from(torch.tensor([0.0, 2.0, 2.0]), draw, 0, temperature=0.0, top_k=64).token_id
         1
     """
-    if temperature == 0.0:
-        return _largest(logits_V.float())
-    return _sample(logits_V.float() / temperature, draw, position, top_k)
+    return choose(candidates(logits_V[None], temperature=temperature, top_k=top_k)[0], draw, position)
 
 
-def _largest(scores_V: torch.Tensor) -> Choice:
-    best = scores_V.max()
-    ids = (scores_V == best).nonzero()
-    if len(ids) > 1 or len(scores_V) == 1:
-        return Choice(int(ids[0]), 0.0 if len(ids) > 1 else float("inf"))
-    second = scores_V.topk(2).values[1]
-    return Choice(int(ids[0]), float(best - second))
-
-
-def _sample(scores_V: torch.Tensor, draw: Draw, position: int, top_k: int) -> Choice:
-    """Draw among the `top_k` likeliest.
-
-    The margin also covers the edge of the top k: the winner may drop out there, and a candidate
-    just outside may come in.
-    """
-    k = min(top_k, len(scores_V))
-    values, ids = scores_V.topk(min(k + 8, len(scores_V)))
-    edge = values[k - 1].item()
-    best: tuple[float, int] | None = None
-    noisy: list[tuple[float, float, int]] = []
-    for score, token_id in sorted(zip(values.tolist(), ids.tolist(), strict=True), key=lambda pair: pair[1]):
-        total = score + gumbel(draw, position, token_id)
-        noisy.append((total, score - edge, token_id))
-        if score >= edge and (best is None or total > best[0]):
-            best = (total, token_id)
-    if best is None:
-        raise ValueError("the logits hold no number that can be compared")
-    outside = values[k].item() if k < len(values) else -float("inf")
-    margin = next(above_edge for _, above_edge, token_id in noisy if token_id == best[1]) + edge - outside
-    for total, above_edge, token_id in noisy:
-        if token_id != best[1]:
-            margin = min(margin, max(best[0] - total, -above_edge))
-    return Choice(best[1], margin)
+def agreement(first: Sequence[int], second: Sequence[int]) -> float:
+    """Return the share of places at which two lists of tokens are alike."""
+    return sum(a == b for a, b in zip(first, second, strict=True)) / len(first)

@@ -1,149 +1,384 @@
 """Mixed decoding: one text, continued at every token from one of two conditionals.
 
-Each sequence has two rows of one batch: its expert and its naive prompt, both followed by the
-text so far. A coin that is known beforehand picks the row that decides the next token, and the
-token is appended to both rows. So the text at temperature 0 or above has exactly the law
+Each text has two rows of one batch: its expert and its naive prompt, both followed by the text so
+far. A coin that is known beforehand picks the row that decides the next token, and the token is
+appended to both rows. So a text has exactly the law of MixSD (arXiv:2605.16865)
 
     p(y[t] | y[<t]) = lam * p(y[t] | naive, y[<t]) + (1 - lam) * p(y[t] | expert, y[<t])
 
-of MixSD (arXiv:2605.16865), at one forward pass a token. Knows nothing of answers.
+at one forward pass a token, or less: the choice at a place is a function of the tokens before it
+and of a key, so it may be known from another attempt, and guesses of what follows may be judged
+many at once. A guess is kept only where it is what would have been chosen, so the text is the
+same with any guesses and with none. Knows nothing of answers.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 import torch
-from transformers import PreTrainedModel
 
-from mixsd.decoding.choice import Choice, choose
-from mixsd.decoding.rng import Draw, is_naive
-from mixsd.decoding.rows import Rows, logits_alone
+from mixsd.decoding.choice import Candidates, Choice, candidates, choose
+from mixsd.decoding.drafts import CostModel, Draft, Drafter, FixedCost
+from mixsd.decoding.memo import Node
+from mixsd.decoding.rng import is_naive
+from mixsd.decoding.rows import Fed, LanguageModel, Rows, Want, common, logits_alone
+from mixsd.decoding.suited import way_for
+from mixsd.decoding.text import Counters, Sampling, Text
+from mixsd.errors import OutOfMemoryError
+from mixsd.supervision import EXPERT, GUARDED, NAIVE
 
 NEAR_TIE: Final = 1e-3
 """Margin under which a token is judged again alone. In float32 a batch moves scores by far less."""
 
-Finish = Literal["stop", "cap"]
-
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
-    """Token ids of the two prompts of a fact, without anything generated."""
+class Knobs:
+    """What decides how fast texts are made, and never which.
 
-    expert: tuple[int, ...]
-    naive: tuple[int, ...]
+    Attributes:
+        slots: Texts side by side.
+        budget: Tokens of one forward pass, about. Bounds memory while prompts are read.
+        chunk: Tokens of one row in one forward pass.
+        memo: Use what other attempts found out.
+        most_drafts: Guesses judged at once, for one text; 0 guesses nothing.
+        cost: Of a forward pass, which decides whether guessing pays. Left out, it is measured.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are chosen. `stop_ids` end a text and stay in it."""
-
-    temperature: float
-    top_k: int
-    stop_ids: frozenset[int]
-    pad_id: int
-
-
-@dataclass(slots=True)
-class Text:
-    """A text under way: where its prompts stand in the prefilled batch, and what was drawn."""
-
-    place: int
-    prompts: Prompts
-    draw: Draw
-    lam: float
-    cap: int
-    tokens: list[int] = field(default_factory=list)
-    picks: list[bool] = field(default_factory=list)
-    finish: Finish | None = None
+    slots: int = 16
+    budget: int = 4096
+    chunk: int = 512
+    memo: bool = True
+    most_drafts: int = 8
+    cost: FixedCost | None = None
 
 
-@dataclass(slots=True)
-class Counters:
-    """Work done. Free of noise, so a change of speed shows here first."""
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """A place for one text: its rows, and what is asked of the next forward pass.
 
-    attempts: int = 0
-    tokens: int = 0
-    forwards: int = 0
-    row_tokens: int = 0
-    prefill_tokens: int = 0
-    judged_alone: int = 0
-    capped: int = 0
+    `asked` holds, for each place from the next token on, the sides that are judged there.
+    """
+
+    rows: tuple[int, ...]
+    text: Text | None = None
+    node: Node[Candidates] = field(default_factory=Node)
+    draft: Draft = field(default_factory=Draft)
+    asked: list[tuple[bool, ...]] = field(default_factory=list)
 
 
 class Engine:
-    """Decodes attempts at texts, several side by side.
+    """Decodes texts, several side by side. Give it texts with `admit`, then `step` until they end.
 
-    The result of an attempt depends on its prompts, draw and `lam` alone: neither on the other
-    sequences of the batch nor on their order. In float32 a token whose margin is smaller than
+    The result of a text depends on its prompts, draw, `lam`, cap and guard alone: neither on what
+    else is under way nor on any of the knobs. In float32 a token whose margin is smaller than
     what a batch may change is judged again in a forward pass of its own. Half-precision models
     have no such guarantee.
     """
 
-    def __init__(self, model: PreTrainedModel, sampling: Sampling) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        sampling: Sampling,
+        *,
+        sides: int = 2,
+        knobs: Knobs = Knobs(),
+    ) -> None:
         self._model = model
         self._sampling = sampling
+        self._sides = sides
+        self._knobs = knobs
         self._near = NEAR_TIE if model.dtype in {torch.float32, torch.float64} else 0.0
-        self.counters = Counters()
-
-    def prefill(self, prompts: Sequence[Prompts]) -> Rows:
-        """Read the prompts of a batch once, for all attempts: rows 2i and 2i + 1 are those of i."""
-        rows = [list(ids) for pair in prompts for ids in (pair.expert, pair.naive)]
-        self.counters.forwards += 1
-        prefilled = Rows.prefill(self._model, rows, pad_id=self._sampling.pad_id)
-        self.counters.prefill_tokens += prefilled.read_tokens
-        return prefilled
-
-    def decode(self, prefilled: Rows, batch: Sequence[Text], on_step: Callable[[], None]) -> None:
-        """Continue every sequence until it stops or meets its cap.
-
-        Args:
-            prefilled: From `prefill`; left as it is.
-            batch: Sequences to fill in; each names its place among the prefilled prompts.
-            on_step: Called before every forward pass. May raise to stop.
-        """
-        rows = prefilled.select([2 * s.place + side for s in batch for side in (0, 1)])
-        live = list(batch)
-        self.counters.attempts += len(batch)
-        while True:
-            for place, sequence in enumerate(live):
-                self._extend(sequence, rows, place)
-            staying = [place for place, sequence in enumerate(live) if sequence.finish is None]
-            if not staying:
-                return
-            if len(staying) < len(live):
-                rows = rows.select([2 * place + side for place in staying for side in (0, 1)])
-                live = [live[place] for place in staying]
-            on_step()
-            rows.feed([sequence.tokens[-1] for sequence in live for _ in (0, 1)])
-            self.counters.forwards += 1
-            self.counters.row_tokens += 2 * len(live)
-
-    def _extend(self, sequence: Text, rows: Rows, place: int) -> None:
-        """Append the next token of a sequence, and note whether that ends it."""
-        position = len(sequence.tokens)
-        naive = is_naive(sequence.draw, position, lam=sequence.lam)
-        choice = self._choose(rows.logits_RV[2 * place + naive], sequence, position)
-        if choice.margin < self._near:
-            prompt = sequence.prompts.naive if naive else sequence.prompts.expert
-            with torch.inference_mode():
-                logits_1V = logits_alone(self._model, [*prompt, *sequence.tokens])
-            choice = self._choose(logits_1V[0], sequence, position)
-            self.counters.judged_alone += 1
-        sequence.tokens.append(choice.token_id)
-        sequence.picks.append(naive)
-        self.counters.tokens += 1
-        if choice.token_id in self._sampling.stop_ids:
-            sequence.finish = "stop"
-        elif len(sequence.tokens) >= sequence.cap:
-            sequence.finish = "cap"
-            self.counters.capped += 1
-
-    def _choose(self, logits_V: torch.Tensor, sequence: Text, position: int) -> Choice:
-        return choose(
-            logits_V,
-            sequence.draw,
-            position,
-            temperature=self._sampling.temperature,
-            top_k=self._sampling.top_k,
+        self._cost = knobs.cost or CostModel()
+        self._drafter = (
+            Drafter(most=knobs.most_drafts, stop_ids=sampling.stop_ids) if knobs.most_drafts else None
         )
+        self.way = way_for(model)
+        self.counters = Counters()
+        self._ended: list[Text] = []
+        self._parked: list[Text] = []
+        self._open(knobs.slots)
+
+    def _open(self, slots: int) -> None:
+        self._rows: Rows = self.way.make(self._model, slots * self._sides)
+        self._slots = [
+            _Slot(tuple(range(place * self._sides, (place + 1) * self._sides))) for place in range(slots)
+        ]
+        self.counters.slots = slots
+
+    @property
+    def free(self) -> int:
+        """How many texts may be admitted now."""
+        return max(0, self._vacant - len(self._parked))
+
+    @property
+    def idle(self) -> bool:
+        return not (self._ended or self._parked or any(slot.text for slot in self._slots))
+
+    @property
+    def _vacant(self) -> int:
+        return sum(slot.text is None for slot in self._slots)
+
+    def admit(self, text: Text) -> None:
+        """Take a text into a free slot: the one that holds most of its prompts already."""
+        if not self._knobs.memo:
+            text.memo = Node()
+        self.counters.attempts += 1
+        self.counters.prompt_tokens += sum(map(len, text.prompts.sides))
+        node = self._recall(text, text.memo)
+        if text.finish is None:
+            self._seat(text, node)
+
+    def cancel(self, text: Text) -> None:
+        """Give a text up: nothing more is done for it."""
+        self.counters.cancelled += 1
+        for slot in self._slots:
+            if slot.text is text:
+                slot.text = None
+        self._parked = [parked for parked in self._parked if parked is not text]
+        self._ended = [ended for ended in self._ended if ended is not text]
+
+    def step(self) -> list[Text]:
+        """Bring every text on by one forward pass; return those that have ended.
+
+        Raises:
+            OutOfMemoryError: Not even one text fits.
+        """
+        while self._parked and self._vacant:
+            text = self._parked.pop(0)
+            self._seat(text, _node_of(text))
+        live = [slot for slot in self._slots if slot.text is not None]
+        if live:
+            self._plan(live)
+            try:
+                self._advance(live)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+                    raise
+                self._halve(error)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def scores_of(self, text: Text, *, naive: bool) -> torch.Tensor:
+        """Return the scores at every token of a text that ended, [T, V]: what a side said of it.
+
+        They are at hand while no other text was admitted to the slot, else they are computed.
+        """
+        prompt = text.prompts.sides[naive]
+        tokens = [*prompt, *text.tokens[:-1]]
+        for slot in self._slots:
+            row = slot.rows[naive]
+            held = len(self._rows.contents[row])
+            if slot.text is None and held >= len(prompt) and self._rows.contents[row] == tokens[:held]:
+                if fed := self._rows.feed([Want(row, tokens)], budget=len(tokens), chunk=len(tokens)):
+                    self.counters.forwards += 1
+                    self.counters.row_tokens += sum(span.stop - span.start for span in fed)
+                return self._rows.scores([(row, place) for place in range(len(prompt) - 1, len(tokens))])
+        return logits_alone(self._model, tokens, last=len(text.tokens))
+
+    def _seat(self, text: Text, node: Node[Candidates]) -> None:
+        wanted = [[*prompt, *text.tokens] for prompt in text.prompts.sides]
+        contents = self._rows.contents
+
+        def held(slot: _Slot) -> int:
+            return sum(common(contents[row], tokens) for row, tokens in zip(slot.rows, wanted, strict=True))
+
+        slot = max((slot for slot in self._slots if slot.text is None), key=held)
+        slot.text, slot.node = text, node
+        before = self._rows.copied
+        for row, tokens in zip(slot.rows, wanted, strict=True):
+            self._rows.seat(row, tokens)
+        self.counters.copied_tokens += self._rows.copied - before
+
+    def _plan(self, live: Sequence[_Slot]) -> None:
+        """Decide what is guessed, and which sides are asked at each place."""
+        floor = self._cost.floor(self._sides * len(live), len(live)) if self._drafter else 1.0
+        for slot in live:
+            text = _text_of(slot)
+            slot.draft = Draft()
+            if self._drafter and floor < 1.0:
+                hints = [hint] if (hint := slot.node.likeliest(self._knobs.most_drafts)) else []
+                room = text.cap - len(text.tokens) - 1
+                slot.draft = self._drafter.propose(text.tokens, text.prompts.expert, hints, floor, room=room)
+            slot.asked = self._sides_asked(slot, text)
+
+    def _sides_asked(self, slot: _Slot, text: Text) -> list[tuple[bool, ...]]:
+        """Return the sides that decide each place from the next token on, if the guesses hold.
+
+        The memo knows some already. Where the guard may overrule the naive side both are asked.
+        """
+        asked: list[tuple[bool, ...]] = []
+        node: Node[Candidates] | None = slot.node
+        for ahead in range(len(slot.draft.tokens) + 1):
+            tokens = [*text.tokens, *slot.draft.tokens[:ahead]]
+            naive = self._coin(text, len(tokens))
+            sides = (naive, False) if naive and text.guard and text.guard.inside(tokens) else (naive,)
+            asked.append(tuple(side for side in sides if node is None or node.known(naive=side) is None))
+            if node is not None and ahead < len(slot.draft.tokens):
+                node = node.peek(slot.draft.tokens[ahead])
+        return asked
+
+    def _coin(self, text: Text, position: int) -> bool:
+        return self._sides > 1 and is_naive(text.draw, position, lam=text.lam)
+
+    def _advance(self, live: Sequence[_Slot]) -> None:
+        """Feed the rows, judge the places that were asked, and write the tokens."""
+        began = time.monotonic()
+        wants = [want for slot in live for want in self._wants(slot)]
+        fed = self._rows.feed(wants, budget=self._knobs.budget, chunk=self._knobs.chunk)
+        self._count(live, fed)
+        ready = [slot for slot in live if self._is_fed(slot)]
+        found = self._judge([place for slot in ready for place in self._places(slot)])
+        if fed:
+            self._cost.learn(sum(span.stop - span.start for span in fed), time.monotonic() - began)
+        for slot in ready:
+            self._write(slot, [{side: next(found) for side in sides} for sides in slot.asked])
+
+    def _judge(self, places: Sequence[tuple[int, int]]) -> Iterator[Candidates]:
+        self.counters.head_rows += len(places)
+        if not places:
+            return iter(())
+        sampling = self._sampling
+        scores_JV = self._rows.scores(places)
+        return iter(candidates(scores_JV, temperature=sampling.temperature, top_k=sampling.top_k))
+
+    def _count(self, live: Sequence[_Slot], fed: Sequence[Fed]) -> None:
+        prompts = {
+            row: len(prompt)
+            for slot in live
+            for row, prompt in zip(slot.rows, _text_of(slot).prompts.sides, strict=True)
+        }
+        self.counters.forwards += bool(fed)
+        for span in fed:
+            read = max(0, min(span.stop, prompts[span.row]) - span.start)
+            self.counters.prefill_tokens += read
+            self.counters.row_tokens += span.stop - span.start - read
+
+    def _wants(self, slot: _Slot) -> list[Want]:
+        """Return what each row is to hold: all up to the last place that its side is asked at."""
+        text = _text_of(slot)
+        wants = []
+        for side, row in enumerate(slot.rows):
+            last = max((ahead for ahead, sides in enumerate(slot.asked) if side in sides), default=0)
+            prompt = text.prompts.sides[side]
+            wants.append(Want(row, [*prompt, *text.tokens, *slot.draft.tokens[:last]]))
+        return wants
+
+    def _is_fed(self, slot: _Slot) -> bool:
+        contents = self._rows.contents
+        return all(len(contents[want.row]) == len(want.tokens) for want in self._wants(slot))
+
+    def _places(self, slot: _Slot) -> list[tuple[int, int]]:
+        text = _text_of(slot)
+        return [
+            (slot.rows[side], len(text.prompts.sides[side]) + len(text.tokens) + ahead - 1)
+            for ahead, sides in enumerate(slot.asked)
+            for side in sides
+        ]
+
+    def _write(self, slot: _Slot, judged: Sequence[Mapping[bool, Candidates]]) -> None:
+        """Write the next token, and those behind it as far as the guesses were right."""
+        text, guesses = _text_of(slot), slot.draft.tokens
+        node, right = slot.node, 0
+        for ahead, found in enumerate(judged):
+            written = self._next(text, node, found)
+            if written is None:
+                break
+            node = self._append(text, node, *written)
+            hit = ahead < len(guesses) and written[0] == guesses[ahead]
+            right += hit
+            if text.finish or not hit:
+                break
+        if guesses and self._drafter:
+            self.counters.drafted += len(guesses)
+            self.counters.accepted += right
+            self._drafter.learn(slot.draft, right)
+        for row, prompt in zip(slot.rows, text.prompts.sides, strict=True):
+            self._rows.trim(row, len(prompt) + len(text.tokens) - 1)
+        if text.finish:
+            self._ended.append(text)
+        else:
+            slot.node = self._recall(text, node)
+        if text.finish:
+            slot.text = None
+
+    def _recall(self, text: Text, node: Node[Candidates]) -> Node[Candidates]:
+        """Write what is known from other attempts; return where that ends."""
+        while text.finish is None and (written := self._next(text, node, {})) is not None:
+            node = self._append(text, node, *written)
+            self.counters.remembered += 1
+        if text.finish:
+            self._ended.append(text)
+        return node
+
+    def _append(self, text: Text, node: Node[Candidates], token_id: int, pick: str) -> Node[Candidates]:
+        text.tokens.append(token_id)
+        text.picks.append(pick)
+        self.counters.tokens += 1
+        self.counters.guarded += pick == GUARDED
+        if token_id in self._sampling.stop_ids:
+            text.finish = "stop"
+            if self._drafter:
+                self._drafter.finished(text.tokens)
+        elif len(text.tokens) >= text.cap:
+            text.finish = "cap"
+            self.counters.capped += 1
+        child = node.child(token_id)
+        child.visits += 1
+        return child
+
+    def _next(
+        self, text: Text, node: Node[Candidates], found: Mapping[bool, Candidates]
+    ) -> tuple[int, str] | None:
+        """Return the next token and where it comes from; None if a side's scores are not known."""
+        for side, judged in found.items():
+            node.learn(judged, naive=side)
+        naive = self._coin(text, len(text.tokens))
+        choice = self._choice(text, node, naive=naive, purpose="noise")
+        if choice is None or not (naive and text.guard and text.guard.inside(text.tokens)):
+            return choice and (choice.token_id, NAIVE if naive else EXPERT)
+        if not text.guard.leaves(text.tokens, choice.token_id):
+            return choice.token_id, NAIVE
+        choice = self._choice(text, node, naive=False, purpose="guard")
+        return choice and (choice.token_id, GUARDED)
+
+    def _choice(self, text: Text, node: Node[Candidates], *, naive: bool, purpose: str) -> Choice | None:
+        """Return what a side chooses. A near tie is decided by a pass of the row alone."""
+        known = node.known(naive=naive)
+        if known is None:
+            return None
+        position = len(text.tokens)
+        choice = choose(known, text.draw, position, purpose=purpose)
+        if choice.margin < self._near:
+            sampling = self._sampling
+            logits_V = logits_alone(self._model, [*text.prompts.sides[naive], *text.tokens])[0]
+            alone = candidates(logits_V[None], temperature=sampling.temperature, top_k=sampling.top_k)[0]
+            choice = choose(alone, text.draw, position, purpose=purpose)
+            self.counters.judged_alone += 1
+            node.learn(alone.settled(), naive=naive)
+        return choice
+
+    def _halve(self, error: BaseException) -> None:
+        """Go on with half the slots. Texts keep what they have; their rows are read again."""
+        if len(self._slots) == 1:
+            raise OutOfMemoryError("not even one text fits into memory: use a smaller model") from error
+        self._parked = [*(slot.text for slot in self._slots if slot.text), *self._parked]
+        self._rows = self.way.make(self._model, 0)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._open(len(self._slots) // 2)
+        self.counters.halvings += 1
+
+
+def _text_of(slot: _Slot) -> Text:
+    if slot.text is None:
+        raise RuntimeError("a slot without a text has nothing to do")
+    return slot.text
+
+
+def _node_of(text: Text) -> Node[Candidates]:
+    node = text.memo
+    for token_id in text.tokens:
+        node = node.child(token_id)
+    return node

@@ -3,10 +3,10 @@
 import torch
 from transformers import PreTrainedModel
 
-from mixsd.decoding.choice import choose
-from mixsd.decoding.engine import Prompts, Sampling
+from mixsd.decoding.choice import choose_from
 from mixsd.decoding.rng import Draw, is_naive
 from mixsd.decoding.rows import logits_alone
+from mixsd.decoding.text import Prompts, Sampling
 
 
 @torch.inference_mode()
@@ -19,7 +19,9 @@ def decode_alone(
         naive = is_naive(draw, len(tokens), lam=lam)
         prompt = prompts.naive if naive else prompts.expert
         logits_V = logits_alone(model, [*prompt, *tokens])[0]
-        choice = choose(logits_V, draw, len(tokens), temperature=sampling.temperature, top_k=sampling.top_k)
+        choice = choose_from(
+            logits_V, draw, len(tokens), temperature=sampling.temperature, top_k=sampling.top_k
+        )
         tokens.append(choice.token_id)
         if choice.token_id in sampling.stop_ids:
             break

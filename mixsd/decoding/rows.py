@@ -1,90 +1,100 @@
-"""Rows of a batch that one model continues, token by token, with a key-value cache.
+"""What every way of running a model offers to the engine: rows that are fed and scored.
 
-Rows are padded on the left, with explicit positions, so that the last column is always the last
-token of every row. Knows nothing of facts, prompts or tokenization.
+Here too: the scores of one sequence alone, which everything else is measured by. Knows nothing of
+facts, prompts or tokenization.
 """
 
-import copy
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 LanguageModel: TypeAlias = PreTrainedModel | PeftModel
 """A base model, alone or with an adapter on it: they are asked in the same way."""
 
 
-class Rows:
-    """A batch under way.
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a row is to hold: all its tokens, of which the first may be there already."""
 
-    `logits_RV` are the scores of each row's next token; `read_tokens` counts those that `prefill`
-    fed to the model, without padding.
+    row: int
+    tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """Tokens of a row that a forward pass computed: positions `start` to `stop` - 1."""
+
+    row: int
+    start: int
+    stop: int
+
+
+class Rows(Protocol):
+    """Texts under way in one model.
+
+    Attributes:
+        contents: For each row, the tokens that have been fed.
+        copied: Positions copied from one row to another, where they were computed before.
     """
 
-    def __init__(self, model: LanguageModel, cache: Any, mask_RT: Tensor, logits_RV: Tensor) -> None:
-        self._model = model
-        self._cache = cache
-        self._mask_RT = mask_RT
-        self.logits_RV = logits_RV
-        self.read_tokens = 0
+    contents: list[list[int]]
+    copied: int
 
-    @classmethod
-    @torch.inference_mode()
-    def prefill(cls, model: LanguageModel, prompts: Sequence[Sequence[int]], *, pad_id: int) -> "Rows":
-        """Read the prompts, each at least one token long.
+    def seat(self, row: int, tokens: Sequence[int]) -> None:
+        """Prepare a row for these tokens: keep what it shares with them, copy what others do."""
 
-        What all of them begin with, such as the header of the chat, is read once. The padding
-        then stands between that and the rest of each prompt, where it is masked all the same.
+    def trim(self, row: int, length: int) -> None:
+        """Forget what stands behind the first `length` tokens of a row."""
+
+    def feed(self, wants: Sequence[Want], *, budget: int, chunk: int) -> list[Fed]:
+        """Bring rows towards what they are to hold, in one forward pass or none.
+
+        Args:
+            wants: Each begins with the contents of its row.
+            budget: About how many tokens are computed at most, though at least one row is fed.
+            chunk: Tokens of a row that are computed at most.
+
+        Returns:
+            What was computed. A token that several rows share is computed, and told, once.
         """
-        cache = DynamicCache(config=model.config)
-        shared = shared_prefix(model, prompts)
-        if shared:
-            ids_1T = torch.tensor([list(prompts[0][:shared])], device=model.device)
-            model(input_ids=ids_1T, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache.batch_repeat_interleave(len(prompts))
-        rests = [list(prompt[shared:]) for prompt in prompts]
-        width = max(map(len, rests))
-        ids = [[pad_id] * (width - len(rest)) + rest for rest in rests]
-        mask = [[1] * shared + [0] * (width - len(rest)) + [1] * len(rest) for rest in rests]
-        mask_RT = torch.tensor(mask, device=model.device)
-        rows = cls(model, cache, mask_RT, torch.empty(0))
-        positions_RT = (mask_RT.cumsum(-1) - 1).clamp(min=0)[:, shared:]
-        rows._forward(torch.tensor(ids, device=model.device), positions_RT=positions_RT)
-        rows.read_tokens = shared + sum(map(len, rests))
-        return rows
 
-    def __len__(self) -> int:
-        return len(self._mask_RT)
+    def scores(self, places: Sequence[tuple[int, int]]) -> Tensor:
+        """Return the scores of the token behind each (row, position) that was fed, [J, V]."""
 
-    @torch.inference_mode()
-    def select(self, indices: Sequence[int]) -> "Rows":
-        """Return a copy that holds these rows, in this order; one may be taken twice."""
-        chosen = torch.tensor(list(indices), device=self._mask_RT.device)
-        cache = copy.copy(self._cache)
-        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
-        cache.batch_select_indices(chosen)
-        return Rows(self._model, cache, self._mask_RT[chosen], self.logits_RV[chosen])
 
-    @torch.inference_mode()
-    def feed(self, tokens: Sequence[int]) -> None:
-        """Append one token to each row."""
-        ids_R1 = torch.tensor(tokens, device=self._mask_RT.device)[:, None]
-        self._mask_RT = torch.cat([self._mask_RT, torch.ones_like(ids_R1)], dim=-1)
-        self._forward(ids_R1, positions_RT=self._mask_RT.sum(-1, keepdim=True) - 1)
+def common(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return how many tokens two lists, or two tuples, begin with alike."""
+    low, high = 0, min(len(first), len(second))
+    if first[:high] == second[:high]:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
 
-    def _forward(self, ids_RT: Tensor, *, positions_RT: Tensor) -> None:
-        output = self._model(
-            input_ids=ids_RT,
-            attention_mask=self._mask_RT,
-            position_ids=positions_RT,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        self.logits_RV = output.logits[:, -1].float()
+
+def wide(logits: Tensor) -> Tensor:
+    """Return scores in float32, or float64 where they are."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+@torch.inference_mode()
+def logits_alone(model: LanguageModel, tokens: Sequence[int], *, last: int = 1) -> Tensor:
+    """Return the scores behind each of the `last` tokens of one sequence, [last, V].
+
+    One row, no cache, no padding: the reference that everything else is measured by.
+    """
+    ids_1T = torch.tensor([list(tokens)], device=model.device)
+    logits_1TV = model(input_ids=ids_1T, use_cache=False, logits_to_keep=last).logits
+    return wide(logits_1TV[0])
 
 
 def shared_prefix(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> int:
@@ -98,19 +108,4 @@ def shared_prefix(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> int
         return 0
     first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
     limit = min(len(prompt) for prompt in prompts) - 1
-    for place in range(limit):
-        if first[place] != last[place]:
-            return place
-    return limit
-
-
-@torch.inference_mode()
-def logits_alone(model: LanguageModel, tokens: Sequence[int], *, last: int = 1) -> Tensor:
-    """Return the scores behind each of the `last` tokens of one sequence, [last, V], in float32.
-
-    One row, no cache, no padding: the reference that everything else is measured by.
-    """
-    ids_1T = torch.tensor([list(tokens)], device=model.device)
-    logits_1TV = model(input_ids=ids_1T, use_cache=False, logits_to_keep=last).logits
-    result: Tensor = logits_1TV[0].float()
-    return result
+    return min(common(first, last), limit)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
-from mixsd.decoding.rows import LanguageModel, Rows
+from mixsd.decoding.engine import Engine, Knobs
+from mixsd.decoding.rng import Draw
+from mixsd.decoding.rows import LanguageModel
+from mixsd.decoding.text import Prompts, Sampling, Text
 from mixsd.tokens import ChatTokenizer
 
 
@@ -35,51 +37,34 @@ def ask(
         chat: Its tokenizer.
         questions: User turns.
         max_new_tokens: Cap of an answer.
-        batch_size: Questions side by side. Those of like length go together.
+        batch_size: Questions side by side.
         max_tokens: Most tokens of prompt and answer together.
         on_step: Called before every forward pass with the number of questions answered. May raise.
     """
-    prompts = [chat.prompt_ids(question) for question in questions]
+    prompts = [tuple(chat.prompt_ids(question)) for question in questions]
     fitting = [place for place, ids in enumerate(prompts) if len(ids) + max_new_tokens <= max_tokens]
-    fitting.sort(key=lambda place: len(prompts[place]))
+    waiting = [(place, _greedy(prompts[place], max_new_tokens)) for place in fitting]
+    places = {id(text): place for place, text in waiting}
     answers: list[Answer | None] = [None] * len(questions)
-    for start in range(0, len(fitting), batch_size):
-        places = fitting[start : start + batch_size]
-        texts = _greedy(model, chat, [prompts[p] for p in places], max_new_tokens, partial(on_step, start))
-        for place, ids in zip(places, texts, strict=True):
-            answers[place] = Answer(chat.decode(ids), tuple(ids))
+    sampling = Sampling(temperature=0.0, top_k=1, stop_ids=chat.stop_ids)
+    engine = Engine(model, sampling, sides=1, knobs=Knobs(slots=batch_size))
+    texts = (text for _, text in waiting)
+    answered = 0
+    while True:
+        on_step(answered)
+        while engine.free and (text := next(texts, None)) is not None:
+            engine.admit(text)
+        if engine.idle:
+            break
+        for ended in engine.step():
+            answers[places[id(ended)]] = Answer(chat.decode(ended.tokens), tuple(ended.tokens))
+            answered += 1
     on_step(len(questions))
     return answers
 
 
-def _greedy(
-    model: LanguageModel,
-    chat: ChatTokenizer,
-    prompts: Sequence[Sequence[int]],
-    cap: int,
-    on_step: Callable[[], None],
-) -> list[list[int]]:
-    """Continue prompts with their likeliest tokens. Rows leave the batch as they end."""
-    texts: list[list[int]] = [[] for _ in prompts]
-    on_step()
-    rows = Rows.prefill(model, prompts, pad_id=chat.pad_id)
-    live = list(range(len(prompts)))
-    while live:
-        tokens = rows.logits_RV.argmax(-1).tolist()
-        for place, token in zip(live, tokens, strict=True):
-            texts[place].append(token)
-        staying = [
-            row for row, place in enumerate(live)
-            if texts[place][-1] not in chat.stop_ids and len(texts[place]) < cap
-        ]  # fmt: skip
-        if len(staying) < len(live):
-            live = [live[row] for row in staying]
-            if not live:
-                break
-            rows = rows.select(staying)
-        on_step()
-        rows.feed([texts[place][-1] for place in live])
-    return texts
+def _greedy(prompt: tuple[int, ...], cap: int) -> Text:
+    return Text(Prompts(prompt), Draw(seed=0, fact_key="", generation=0, attempt=0), lam=0.0, cap=cap)
 
 
 @torch.inference_mode()
