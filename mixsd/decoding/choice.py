@@ -1,5 +1,6 @@
 """From logits to a token: greedy, or a keyed draw from the likeliest."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -67,7 +68,7 @@ def _greedy(logits_JV: torch.Tensor) -> list[Candidates]:
     result = []
     for token_id, scores in zip(best, values, strict=True):
         margin = scores[0] - scores[1] if len(scores) > 1 else float("inf")
-        if margin != margin:
+        if math.isnan(margin):
             raise ValueError("the logits hold no number that can be compared")
         result.append(Candidates((token_id,), np.empty(0), 1, Choice(token_id, margin)))
     return result

@@ -103,8 +103,7 @@ class FlatRows:
                 flat |= {start + offset: place + offset for offset in range(len(want.tokens) - start)}
                 place += len(want.tokens) - start
             before = want
-        for want in single:
-            spans.append(Span(want.row, len(want.tokens) - 1, want.tokens[-1:]))
+        spans += [Span(want.row, len(want.tokens) - 1, want.tokens[-1:]) for want in single]
         for want in wants:
             self.contents[want.row] = want.tokens
         return spans, copies
