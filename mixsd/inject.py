@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mixsd import run
+from mixsd.cache import SupervisionCache
 from mixsd.config import Plan
 from mixsd.durable import disk_is_full, whole_folder, write_whole
 from mixsd.errors import ConfigError, DiskFullError
@@ -42,13 +43,18 @@ OnPhase = Callable[[str], OnProgress]
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One run in a folder. Its steps may be called one by one, each in a process of its own."""
+    """One run in a folder. Its steps may be called one by one, each in a process of its own.
+
+    Attributes:
+        cache: Supervision of other runs, which spares this one what they have made already.
+    """
 
     out: Path
     base: Base
     facts: Sequence[Fact]
     plan: Plan
     on_phase: OnPhase
+    cache: SupervisionCache | None = None
 
     def open(self) -> None:
         """Take the folder for this run, or find that it is this run's already.
@@ -83,7 +89,15 @@ class Workspace:
 
         done = {(record.fact_key, record.generation) for record in records}
         try:
-            run.supervise(self.base, self.facts, self.plan, on_records=add, done=done, on_progress=report)
+            run.supervise(
+                self.base,
+                self.facts,
+                self.plan,
+                on_records=add,
+                done=done,
+                on_progress=report,
+                cache=self.cache,
+            )
         except OSError as error:
             if disk_is_full(error):
                 raise DiskFullError(f"no room left to write {partial}: free some space and retry") from error
