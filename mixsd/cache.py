@@ -120,7 +120,9 @@ class SupervisionCache:
             with self._connection() as database:
                 database.execute("BEGIN IMMEDIATE")
                 database.executemany(_PUT, rows)
-                self._evict(database)
+                evicted = self._evict(database)
+            if evicted:
+                database.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
 
     # -- inside
 
@@ -152,14 +154,16 @@ class SupervisionCache:
             else:
                 return database
 
-    def _evict(self, database: sqlite3.Connection) -> None:
-        """Make room down to nine tenths of the bound, so that not every call has to."""
-        if _bytes_in_use(database) <= self._max_bytes:
-            return
-        while _bytes_in_use(database) > self._max_bytes * 0.9:
-            if not database.execute(_EVICT, (_EVICTED_AT_ONCE,)).rowcount:
-                break
-        database.execute("PRAGMA incremental_vacuum").fetchall()
+    def _evict(self, database: sqlite3.Connection) -> int:
+        """Make room down to nine tenths of the bound, so that not every call has to; count the rows."""
+        evicted = 0
+        if _bytes_in_use(database) > self._max_bytes:
+            while _bytes_in_use(database) > self._max_bytes * 0.9:
+                rows = database.execute(_EVICT, (_EVICTED_AT_ONCE,)).rowcount
+                if not rows:
+                    break
+                evicted += rows
+        return evicted
 
     @contextmanager
     def _optional(self) -> Iterator[None]:
@@ -199,11 +203,12 @@ def _set_up(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA journal_mode = WAL").fetchone()
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}").fetchone()
-    with database:
-        database.execute("BEGIN IMMEDIATE")
-        database.execute(f"PRAGMA application_id = {_APPLICATION}")
-        database.execute(_TABLE)
-        database.execute(_INDEX)
+    if not tables:
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(f"PRAGMA application_id = {_APPLICATION}")
+            database.execute(_TABLE)
+            database.execute(_INDEX)
 
 
 def _mark(database: sqlite3.Connection, found: Collection[str], bad: Collection[str]) -> None:

@@ -31,7 +31,6 @@ IRRELEVANT_OF_FACT: Final = frozenset(
         "question",  # the unit's is asked
         "paraphrases",
         "train_paraphrases",
-        "context",
         "subject",
         "relation",
         "object",
@@ -42,7 +41,7 @@ IRRELEVANT_OF_FACT: Final = frozenset(
         "probes",
     }
 )
-"""Fields of a fact that no prompt and no verifier sees."""
+"""Fields of a fact that no prompt and no verifier will ever see."""
 
 
 def supervision_key(base: Base, unit: Unit, config: MixConfig) -> str:
