@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,16 @@ def test_the_law_and_the_wording_are_part_of_the_key(base: Base, monkeypatch: py
     keys.add(supervision_key(base, UNIT, CONFIG))
 
     assert len(keys) == 6
+
+
+def test_the_fields_that_a_record_has_are_part_of_the_key(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = supervision_key(base, UNIT, CONFIG)
+    wider = make_dataclass("wider", [("mood", str, "good")], bases=(Supervision,), frozen=True)
+    monkeypatch.setattr("mixsd.cache_key.Supervision", wider)
+
+    assert supervision_key(base, UNIT, CONFIG) != key
 
 
 def test_settings_that_come_to_the_same_texts_have_one_key(base: Base) -> None:
