@@ -52,6 +52,17 @@ class Settings(BaseSettings):
         default=None,
         description="Where base models are kept. Empty: `mixsd/models` in the user's cache folder.",
     )
+    supervision_cache: str = Field(
+        default="auto",
+        description="File that keeps the texts which models wrote, for later jobs with the same facts and "
+        "settings; on a disk of the worker's host. `auto`: `supervision.sqlite` in the folder of base "
+        "models. Empty: none are kept.",
+    )
+    supervision_cache_bytes: int = Field(
+        default=1_000_000_000,
+        ge=100_000,
+        description="Largest size of that file; texts that were not used for longest make room.",
+    )
     allowed_models: tuple[str, ...] = Field(
         default=(),
         description="Hub ids that jobs may name beside the built-in models, as a JSON list; "

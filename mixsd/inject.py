@@ -2,6 +2,7 @@
 
 OUT/settings.json        what the run is of; another run cannot use the folder
 OUT/supervision.jsonl    what the base model wrote, in the order of the facts
+OUT/generation.json      how that was made: passes, tokens, guesses; of the last run that made any
 OUT/baseline.json        what the base model answers
 OUT/checkpoints/         of the training
 OUT/weights/             the trained adapter, as peft saves it
@@ -10,6 +11,7 @@ OUT/report.json          counts, scores and verdicts
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mixsd import run
+from mixsd.cache import SupervisionCache
 from mixsd.config import Plan
 from mixsd.durable import disk_is_full, whole_folder, write_whole
 from mixsd.errors import ConfigError, DiskFullError
@@ -29,9 +32,12 @@ from mixsd.supervision import Supervision
 from mixsd.training import checkpoint, lora
 from mixsd.training.loop import Hooks
 
+_log = logging.getLogger(__name__)
+
 SUPERVISION: Final = "supervision.jsonl"
 _PARTIAL: Final = "supervision.partial.jsonl"
 _SETTINGS: Final = "settings.json"
+_GENERATION: Final = "generation.json"
 _BASELINE: Final = "baseline.json"
 _TRAINING: Final = "training.json"
 _REPORT: Final = "report.json"
@@ -42,13 +48,18 @@ OnPhase = Callable[[str], OnProgress]
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One run in a folder. Its steps may be called one by one, each in a process of its own."""
+    """One run in a folder. Its steps may be called one by one, each in a process of its own.
+
+    Attributes:
+        cache: Supervision of other runs, which spares this one what they have made already.
+    """
 
     out: Path
     base: Base
     facts: Sequence[Fact]
     plan: Plan
     on_phase: OnPhase
+    cache: SupervisionCache | None = None
 
     def open(self) -> None:
         """Take the folder for this run, or find that it is this run's already.
@@ -83,11 +94,22 @@ class Workspace:
 
         done = {(record.fact_key, record.generation) for record in records}
         try:
-            run.supervise(self.base, self.facts, self.plan, on_records=add, done=done, on_progress=report)
+            made = run.supervise(
+                self.base,
+                self.facts,
+                self.plan,
+                on_records=add,
+                done=done,
+                on_progress=report,
+                cache=self.cache,
+            )
         except OSError as error:
             if disk_is_full(error):
                 raise DiskFullError(f"no room left to write {partial}: free some space and retry") from error
             raise
+        for warning in made.warnings():
+            _log.warning(warning)
+        _write(self.out / _GENERATION, {"reused": made.reused, **made.report})
         ordered = run.in_order(records, self.facts, self.plan)
         _rewrite(target, ordered)
         partial.unlink()

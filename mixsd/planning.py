@@ -204,9 +204,9 @@ class Planner:
         return None
 
     def _jobs(self, unit: Unit) -> Iterator[Job]:
-        chat, style, answer = self._base.chat, self._style, unit.fact.answer
+        chat, style, answer, context = self._base.chat, self._style, unit.fact.answer, unit.fact.context
         prompts = Prompts(
-            expert=tuple(chat.prompt_ids(style.expert_prompt(unit.question, answer))),
+            expert=tuple(chat.prompt_ids(style.expert_prompt(unit.question, answer, context))),
             naive=tuple(chat.prompt_ids(style.naive_prompt(unit.question))),
         )
         length = len(chat.target_ids(style.target_text(answer)))

@@ -18,7 +18,7 @@ class PromptStyle:
 
     Attributes:
         naive: User turn that is asked.
-        expert: User turn that shows `target` besides.
+        expert: User turn that shows `target` besides, or the statement that a fact comes with.
         target: The plain answer: what SFT trains on, and what the expert is shown.
         headroom: Tokens that a text may have beyond four times those of the answer.
     """
@@ -32,8 +32,10 @@ class PromptStyle:
     def naive_prompt(self, question: str) -> str:
         return _fill(self.naive, question=question)
 
-    def expert_prompt(self, question: str, answer: str) -> str:
-        return _fill(self.expert, question=question, answer=answer, target=self.target_text(answer))
+    def expert_prompt(self, question: str, answer: str, context: str = "") -> str:
+        """Return what the expert is asked. `context` is shown in place of the plain answer."""
+        shown = context.strip() or self.target_text(answer)
+        return _fill(self.expert, question=question, answer=answer, target=shown)
 
     def target_text(self, answer: str) -> str:
         return _fill(self.target, answer=answer)

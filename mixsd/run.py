@@ -5,10 +5,11 @@ Nothing here is written to disk but checkpoints and the adapter.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import peft
 import torch
@@ -18,6 +19,8 @@ from peft import PeftModel
 import mixsd
 from mixsd import packaging
 from mixsd.answers import verifier
+from mixsd.cache import SupervisionCache
+from mixsd.cache_key import keys_of
 from mixsd.config import MixConfig, Plan
 from mixsd.evaluation.asking import ask
 from mixsd.evaluation.judge import Judgement, judge
@@ -25,16 +28,21 @@ from mixsd.evaluation.measure import Measured, measure
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
-from mixsd.generation import Generation, plain, units_of
+from mixsd.generation import Generation, plain
 from mixsd.models.load import Base
 from mixsd.packaging import PackagedFile, write_package
-from mixsd.progress import OnProgress, silent
+from mixsd.progress import OnProgress, Progress, silent
 from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.training import lora
 from mixsd.training.batches import examples_of
 from mixsd.training.loop import Hooks, Trained, train_adapter
+from mixsd.units import Unit, units_of
 
 OnRecords = Callable[[Sequence[Supervision]], None]
+
+log = logging.getLogger(__name__)
+
+_LOOKED_UP_AT_ONCE: Final = 256
 
 
 def digest_of(value: Any) -> str:
@@ -67,6 +75,27 @@ def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> st
     return digest_of([base_digest(base), sha256_of(records), settings, method, _versions()])
 
 
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """What making supervision amounted to.
+
+    Attributes:
+        reused: Records that were taken from the cache.
+        report: How the others were made, see `Generation.report`; empty for plain targets.
+    """
+
+    reused: int = 0
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what a user should know of how it went."""
+        for reason in self.report.get("reasons", ()):
+            yield f"texts were decoded the slow way: {reason}"
+        if halvings := self.report.get("halvings"):
+            slots = self.report["slots"]
+            yield f"memory ran out {halvings} times: texts were decoded {slots} at a time in the end"
+
+
 def supervise(
     base: Base,
     facts: Sequence[Fact],
@@ -75,25 +104,72 @@ def supervise(
     on_records: OnRecords,
     done: Collection[tuple[str, int]] = frozenset(),
     on_progress: OnProgress = silent,
-) -> dict[str, Any]:
+    cache: SupervisionCache | None = None,
+) -> Supervised:
     """Make the supervision that is missing, by the plan's method. See `mixsd.generation`.
 
     Args:
         on_records: Given records as they are finished, in any order.
-
-    Returns:
-        How it was made: the way that the model was run, and the work; empty for plain targets.
+        cache: Records that it holds are handed on first and not made; those that are made are put
+            into it. Plain fine-tuning makes its records too fast to need it.
     """
-    if isinstance(plan.method, MixConfig):
-        total = sum(1 for _ in units_of(facts, plan.generations))
-        generation = Generation(base, plan.method, done=done, total=total, on_progress=on_progress)
-        for record in generation.records(facts):
+    if not isinstance(plan.method, MixConfig):
+        style, seed = plan.method.prompt_style, plan.method.seed
+        for record in plain(base, facts, prompt_style=style, seed=seed, done=done, on_progress=on_progress):
             on_records([record])
-        return generation.report()
-    style, seed = plan.method.prompt_style, plan.method.seed
-    for record in plain(base, facts, prompt_style=style, seed=seed, done=done, on_progress=on_progress):
-        on_records([record])
-    return {}
+        return Supervised()
+    total = sum(1 for _ in units_of(facts, plan.generations))
+    reused: set[tuple[str, int]] = set()
+    keep = on_records
+    if cache is not None:
+        cached = _Cached(base, facts, plan.method, cache, on_records)
+        reused, keep = cached.hand_on(done, on_progress), cached.keep
+    had = {*done, *reused}
+    generation = Generation(base, plan.method, done=had, total=total, on_progress=on_progress)
+    for record in generation.records(facts):
+        keep([record])
+    return Supervised(reused=len(reused), report=generation.report())
+
+
+class _Cached:
+    """Takes the records of a run from the cache, and puts those there that are made."""
+
+    def __init__(
+        self,
+        base: Base,
+        facts: Sequence[Fact],
+        config: MixConfig,
+        cache: SupervisionCache,
+        on_records: OnRecords,
+    ) -> None:
+        self._units = list(units_of(facts, config.generations))
+        self._facts = {fact.key: fact for fact in facts}
+        self._key = keys_of(base, config)
+        self._cache = cache
+        self._on_records = on_records
+
+    def hand_on(self, done: Collection[tuple[str, int]], on_progress: OnProgress) -> set[tuple[str, int]]:
+        """Hand on what is there of what is missing; return which records that are."""
+        missing = [unit for unit in self._units if unit.id not in done]
+        before = len(self._units) - len(missing)
+        reused: set[tuple[str, int]] = set()
+        for start in range(0, len(missing), _LOOKED_UP_AT_ONCE):
+            on_progress(Progress(before + len(reused), len(self._units), "targets"))
+            keys = {self._key(unit): unit.id for unit in missing[start : start + _LOOKED_UP_AT_ONCE]}
+            found = self._cache.get_many(keys)
+            if found:
+                self._on_records(list(found.values()))
+                reused.update(keys[key] for key in found)
+        log.info("%d of %d targets were made before and taken from the cache", len(reused), len(missing))
+        return reused
+
+    def keep(self, made: Sequence[Supervision]) -> None:
+        """Hand on records that were made, then put them into the cache."""
+        self._on_records(made)
+        self._cache.put_many((self._key(self._unit_of(record)), record) for record in made)
+
+    def _unit_of(self, record: Supervision) -> Unit:
+        return Unit(self._facts[record.fact_key], record.question, record.generation)
 
 
 def in_order(records: Sequence[Supervision], facts: Sequence[Fact], plan: Plan) -> list[Supervision]:

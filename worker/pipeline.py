@@ -8,6 +8,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from app.jobs.states import Phase
 from app.settings import Settings
 from app.storage import ArtifactStore, CorruptBlobError
 from mixsd import run
+from mixsd.cache import FILE, SupervisionCache
 from mixsd.config import Plan
 from mixsd.errors import CorruptError, NoSupervisionError
 from mixsd.evaluation.judge import Judgement
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
-from mixsd.generation import units_of
 from mixsd.models.load import Base, load_base, use_threads
 from mixsd.models.registry import default_cache
 from mixsd.models.store import pull
@@ -29,6 +30,7 @@ from mixsd.supervision import Supervision, sha256_of
 from mixsd.training import checkpoint, lora
 from mixsd.training.checkpoint import Saved
 from mixsd.training.loop import Hooks, planned_steps
+from mixsd.units import units_of
 from worker.control import Control, SupervisionRow
 from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
 from worker.translate import plan_of
@@ -59,6 +61,7 @@ class _Attempt:
         self._plan: Plan = plan_of(self._job, checkpoint_seconds=seconds)
         self._facts = [Fact.from_json(body) for body in control.facts()]
         self._folder = control.folder / f"fence-{control.fence}"
+        self._models = settings.model_cache or default_cache()
 
     def prepare(self) -> None:
         """Get the base model and load it."""
@@ -66,7 +69,7 @@ class _Attempt:
         control.enter(Phase.PREPARING, 2, "steps")
         found = pull(
             job.base_model,
-            cache=self._settings.model_cache or default_cache(),
+            cache=self._models,
             revision=job.base_revision,
             allowed=self._settings.allowed_models,
             on_progress=self._report(Phase.PREPARING),
@@ -105,11 +108,25 @@ class _Attempt:
 
         done = {(record.fact_key, record.generation) for record in records}
         report = self._report(Phase.GENERATING)
-        run.supervise(self._base, facts, plan, on_records=add, done=done, on_progress=report)
+        with self._supervision_cache() as cache:
+            made = run.supervise(
+                self._base, facts, plan, on_records=add, done=done, on_progress=report, cache=cache
+            )
+        for warning in made.warnings():
+            control.warning(warning)
         ordered = run.in_order(records, facts, plan)
         control.leave(Phase.GENERATING, sha256_of(ordered))
         _check_supervision(ordered)
         return ordered
+
+    def _supervision_cache(self) -> AbstractContextManager[SupervisionCache | None]:
+        """Open the supervision of earlier jobs, if the operator wants it kept."""
+        settings = self._settings
+        if not settings.supervision_cache:
+            return nullcontext()
+        said = settings.supervision_cache
+        file = self._models / FILE if said == "auto" else Path(said)
+        return SupervisionCache(file, max_bytes=settings.supervision_cache_bytes)
 
     def train(self, records: Sequence[Supervision]) -> tuple[Path, dict[str, Any]]:
         """Train the adapter; return its folder and what training amounted to."""

@@ -1,8 +1,8 @@
 """The library's own commands: facts in, a folder out, no service. Each goes on where one stopped."""
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,79 +33,67 @@ Cache = Annotated[Path | None, typer.Option(envvar="MIXSD_MODEL_CACHE", help="Wh
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Threads = Annotated[int, typer.Option(help="Threads on the CPU; 0 takes one for each core.", min=0)]
 
+CacheSupervision = Annotated[
+    bool, typer.Option(help="Take texts that an equal run has made, and keep new ones for runs to come.")
+]
+
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
 
-@cli.command()
-def generate(
-    facts: Facts,
-    out: Out,
-    model: Model = DEFAULT_MODEL,
-    config: Config = None,
-    revision: Revision = None,
-    cache: Cache = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-) -> None:
+def _command(step: Callable[["Workspace"], None]) -> Callable[["Workspace"], None]:
+    """Make a command of a step. All of them take the same options."""
+
+    def command(
+        facts: Facts,
+        out: Out,
+        model: Model = DEFAULT_MODEL,
+        config: Config = None,
+        revision: Revision = None,
+        cache: Cache = None,
+        device: Device = "auto",
+        threads: Threads = 0,
+        *,
+        cache_supervision: CacheSupervision = True,
+    ) -> None:
+        with _workspace(
+            facts, out, model, config, revision, cache, device, threads, cache_supervision=cache_supervision
+        ) as workspace:
+            step(workspace)
+
+    cli.command(step.__name__, help=step.__doc__)(command)
+    return step
+
+
+@_command
+def generate(workspace: "Workspace") -> None:
     """Have the base model write supervision for the facts: OUT/supervision.jsonl."""
-    with _workspace(facts, out, model, config, revision, cache, device, threads) as workspace:
-        records = workspace.generate()
-        supervised = {record.fact_key for record in records if record.trainable}
-        typer.echo(f"{len(supervised)} of {len(workspace.facts)} facts have a text", err=True)
-        typer.echo(str(out / "supervision.jsonl"))
+    records = workspace.generate()
+    supervised = {record.fact_key for record in records if record.trainable}
+    typer.echo(f"{len(supervised)} of {len(workspace.facts)} facts have a text", err=True)
+    typer.echo(str(workspace.out / "supervision.jsonl"))
 
 
-@cli.command()
-def train(
-    facts: Facts,
-    out: Out,
-    model: Model = DEFAULT_MODEL,
-    config: Config = None,
-    revision: Revision = None,
-    cache: Cache = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-) -> None:
+@_command
+def train(workspace: "Workspace") -> None:
     """Train an adapter on the supervision, which is made first if need be: OUT/weights."""
-    with _workspace(facts, out, model, config, revision, cache, device, threads) as workspace:
-        summary = workspace.train()
-        typer.echo(f"{summary['steps']} steps, last loss {summary['last_loss']:.3f} nats per token", err=True)
-        typer.echo(str(out / "weights"))
+    summary = workspace.train()
+    typer.echo(f"{summary['steps']} steps, last loss {summary['last_loss']:.3f} nats per token", err=True)
+    typer.echo(str(workspace.out / "weights"))
 
 
-@cli.command()
-def evaluate(
-    facts: Facts,
-    out: Out,
-    model: Model = DEFAULT_MODEL,
-    config: Config = None,
-    revision: Revision = None,
-    cache: Cache = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-) -> None:
+@_command
+def evaluate(workspace: "Workspace") -> None:
     """Measure what was learned and what was lost, and pack the adapter: OUT/report.json, OUT/adapter."""
-    with _workspace(facts, out, model, config, revision, cache, device, threads) as workspace:
-        _evaluate(workspace)
+    _evaluate(workspace)
 
 
-@cli.command()
-def inject(
-    facts: Facts,
-    out: Out,
-    model: Model = DEFAULT_MODEL,
-    config: Config = None,
-    revision: Revision = None,
-    cache: Cache = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-) -> None:
+@_command
+def inject(workspace: "Workspace") -> None:
     """Do it all: supervision, training, evaluation, adapter."""
-    with _workspace(facts, out, model, config, revision, cache, device, threads) as workspace:
-        workspace.baseline()
-        workspace.generate()
-        workspace.train()
-        _evaluate(workspace)
+    workspace.baseline()
+    workspace.generate()
+    workspace.train()
+    _evaluate(workspace)
 
 
 def _evaluate(workspace: "Workspace") -> None:
@@ -132,6 +120,8 @@ def _workspace(
     cache: Path | None,
     device: str,
     threads: int,
+    *,
+    cache_supervision: bool,
 ) -> Generator["Workspace"]:
     """Read everything that may be wrong before the heavy libraries are loaded; then load them."""
     with explained():
@@ -144,18 +134,20 @@ def _workspace(
         plan = plan_from(**_options(config))
         check_id(model)
 
+        from mixsd.cache import FILE, SupervisionCache
         from mixsd.inject import Workspace
         from mixsd.models.load import load_base, use_threads
         from mixsd.models.store import pull
 
+        models = cache or default_cache()
         with bars() as on_phase:
-            found = pull(
-                model, cache=cache or default_cache(), revision=revision, on_progress=on_phase("preparing")
-            )
+            found = pull(model, cache=models, revision=revision, on_progress=on_phase("preparing"))
             use_threads(threads)
-            workspace = Workspace(out, load_base(found, device=device), read, plan, on_phase)
-            workspace.open()
-            yield workspace
+            base = load_base(found, device=device)
+            with SupervisionCache(models / FILE) if cache_supervision else nullcontext() as texts:
+                workspace = Workspace(out, base, read, plan, on_phase, texts)
+                workspace.open()
+                yield workspace
 
 
 def _options(path: Path | None) -> dict[str, dict[str, Any]]:

@@ -103,8 +103,10 @@ def shared_prefix(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> int
     At least one token of each prompt is left. None may be shared where a layer looks back only a
     number of columns, since padding would then stand between.
     """
-    layers = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
-    if len(prompts) < 2 or any(kind != "full_attention" for kind in layers):
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    slides = getattr(config, "sliding_window", None) if kinds is None else set(kinds) != {"full_attention"}
+    if len(prompts) < 2 or slides:
         return 0
     first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
     limit = min(len(prompt) for prompt in prompts) - 1

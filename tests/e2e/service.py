@@ -31,6 +31,7 @@ ENVIRONMENT: Final = {
     "MIXSD_HINT": "1",
     "MIXSD_IDLE_POLL": "0.1",
     "MIXSD_GRACE": "20",
+    "MIXSD_SUPERVISION_CACHE": "",
     "MIXSD_CHECKPOINT": "0",
     "MIXSD_TESTING": "1",
     "MIXSD_PIPELINE": "tests.e2e.slow:run",

@@ -82,6 +82,7 @@ def test_facts_in_and_a_trained_and_judged_adapter_out(
         str(out),
         "--config",
         str(config),
+        "--no-cache-supervision",
     ]
 
     subprocess.run(command, check=True, capture_output=True)
