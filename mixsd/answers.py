@@ -50,12 +50,13 @@ def contains(text: str, answer: str) -> bool:
     wanted, there = normalise(answer), normalise(text)
     if not wanted:
         return answer.casefold().strip() in text.casefold()
-    if any(_is_unspaced(character) for character in wanted):
+    if any(is_unspaced(character) for character in wanted):
         return wanted in there
     return f" {wanted} " in f" {there} "
 
 
-def _is_unspaced(character: str) -> bool:
+def is_unspaced(character: str) -> bool:
+    """Say whether a character belongs to a script that does not part words."""
     return unicodedata.name(character, "").startswith(("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER"))
 
 
