@@ -118,7 +118,7 @@ class Planner:
         self._units = units
         self._ahead: Unit | None = next(units, None)
         self._open: list[_Question] = []
-        self._of: dict[int, tuple[_Question, Job]] = {}
+        self._of: dict[Text, tuple[_Question, Job]] = {}
         self._hopeless: list[Job] = []
         self._superseded: list[Text] = []
 
@@ -144,14 +144,16 @@ class Planner:
             text: From `next_text`.
             measure: Called at once if the text may be the one to keep.
         """
-        question, job = self._of.pop(id(text))
+        if text not in self._of:
+            return None  # it ended beside the one that superseded it
+        question, job = self._of.pop(text)
         del job.under_way[text.draw.attempt]
         if text.finish == "stop" and self._accepts(job, text):
             job.kept, job.measures = text, measure(text)
             job.waiting = [attempt for attempt in job.waiting if attempt < text.draw.attempt]
             for attempt in [each for each in job.under_way if each > text.draw.attempt]:
                 rival = job.under_way.pop(attempt)
-                del self._of[id(rival)]
+                del self._of[rival]
                 self._superseded.append(rival)
         else:
             job.failed[text.draw.attempt] = text
@@ -185,7 +187,7 @@ class Planner:
         lam = job.config.lam_of(attempt)
         text = Text(job.prompts, draw, lam, job.cap, memo=question.memo, guard=job.guard)
         job.under_way[attempt] = text
-        self._of[id(text)] = (question, job)
+        self._of[text] = (question, job)
         return text
 
     def _new_question(self) -> _Question | None:

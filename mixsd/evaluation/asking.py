@@ -44,7 +44,7 @@ def ask(
     prompts = [tuple(chat.prompt_ids(question)) for question in questions]
     fitting = [place for place, ids in enumerate(prompts) if len(ids) + max_new_tokens <= max_tokens]
     waiting = [(place, _greedy(prompts[place], max_new_tokens)) for place in fitting]
-    places = {id(text): place for place, text in waiting}
+    places = {text: place for place, text in waiting}
     answers: list[Answer | None] = [None] * len(questions)
     sampling = Sampling(temperature=0.0, top_k=1, stop_ids=chat.stop_ids)
     engine = Engine(model, sampling, sides=1, knobs=Knobs(slots=batch_size))
@@ -57,7 +57,7 @@ def ask(
         if engine.idle:
             break
         for ended in engine.step():
-            answers[places[id(ended)]] = Answer(chat.decode(ended.tokens), tuple(ended.tokens))
+            answers[places[ended]] = Answer(chat.decode(ended.tokens), tuple(ended.tokens))
             answered += 1
     on_step(len(questions))
     return answers

@@ -13,9 +13,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mixsd.answers import contains
-from mixsd.decoding.engine import Engine, Prompts, Sampling, Text
+from mixsd.decoding.engine import Engine, Knobs
 from mixsd.decoding.reference import decode_alone
 from mixsd.decoding.rng import Draw
+from mixsd.decoding.text import Prompts, Sampling, Text
 from mixsd.facts import Fact, read_facts
 from mixsd.models.load import Base, load_base
 from mixsd.models.registry import OnDisk, default_cache
@@ -45,8 +46,8 @@ def facts() -> list[Fact]:
 
 def test_a_batch_decodes_what_each_text_is_alone(base: Base, facts: list[Fact]) -> None:
     style, cap = STYLES["natural"], 10
-    sampling = Sampling(0.0, 64, base.chat.stop_ids, base.chat.pad_id)
-    engine = Engine(base.model, sampling)
+    sampling = Sampling(0.0, 64, base.chat.stop_ids)
+    engine = Engine(base.model, sampling, knobs=Knobs(slots=N))
     prompts = [
         Prompts(
             tuple(base.chat.prompt_ids(style.expert_prompt(fact.question, fact.answer))),
@@ -54,12 +55,12 @@ def test_a_batch_decodes_what_each_text_is_alone(base: Base, facts: list[Fact]) 
         )
         for fact in facts
     ]
-    texts = [
-        Text(place, pair, Draw(0, fact.key, 0, 0), 0.3, cap)
-        for place, (fact, pair) in enumerate(zip(facts, prompts, strict=True))
-    ]
+    texts = [Text(pair, Draw(0, fact.key, 0, 0), 0.3, cap) for fact, pair in zip(facts, prompts, strict=True)]
 
-    engine.decode(engine.prefill(prompts), texts, lambda: None)
+    for text in texts:
+        engine.admit(text)
+    while not engine.idle:
+        engine.step()
 
     for text in islice(texts, 4):
         alone = decode_alone(base.model, text.prompts, text.draw, sampling, lam=0.3, cap=cap)

@@ -6,17 +6,19 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from mixsd.decoding.engine import Engine, Prompts, Sampling, Text
+from mixsd.decoding.engine import Engine, Knobs
 from mixsd.decoding.reference import decode_alone
 from mixsd.decoding.rng import Draw
-from tests.fixtures.families import FAMILIES, WINDOW, make_family
+from mixsd.decoding.suited import longest_text, way_for
+from mixsd.decoding.text import Prompts, Sampling, Text
+from tests.fixtures.families import FAMILIES, SHORT_ROPE, STRETCHED, UNSUITED, WINDOW, make_family
 from tests.fixtures.tiny import VOCABULARY
 
 LAM = 0.3
 CAP = 2 * WINDOW + 2
 HEADER = 4
-GREEDY = Sampling(temperature=0.0, top_k=64, stop_ids=frozenset({2}), pad_id=0)
-WARM = Sampling(temperature=1.0, top_k=8, stop_ids=frozenset({2}), pad_id=0)
+GREEDY = Sampling(temperature=0.0, top_k=64, stop_ids=frozenset({2}))
+WARM = Sampling(temperature=1.0, top_k=8, stop_ids=frozenset({2}))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -36,26 +38,53 @@ def prompts_around_the_window() -> list[Prompts]:
 
 def texts(prompts: Sequence[Prompts]) -> list[Text]:
     return [
-        Text(place, pair, Draw(seed=5, fact_key=f"fact-{place}", generation=0, attempt=0), LAM, CAP)
+        Text(pair, Draw(seed=5, fact_key=f"fact-{place}", generation=0, attempt=0), LAM, CAP)
         for place, pair in enumerate(prompts)
     ]
 
 
+def decode(model: PreTrainedModel, sampling: Sampling, knobs: Knobs) -> list[Text]:
+    engine = Engine(model, sampling, knobs=knobs)
+    batch = texts(prompts_around_the_window())
+    waiting = list(batch)
+    while waiting or not engine.idle:
+        while waiting and engine.free:
+            engine.admit(waiting.pop(0))
+        engine.step()
+    return batch
+
+
+@pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "warm"])
 def test_a_family_decodes_the_tokens_of_the_reference(
-    model: PreTrainedModel, sampling: Sampling, request: pytest.FixtureRequest
+    model: PreTrainedModel, sampling: Sampling, slots: int
 ) -> None:
-    if model.config.model_type in {"phi3", "mistral"}:
-        reason = "`shared_prefix` reads `layer_types`, which these have not, and shares across a window"
-        request.applymarker(pytest.mark.xfail(reason=reason))
-    prompts = prompts_around_the_window()
-    engine = Engine(model, sampling)
-    batch = texts(prompts)
+    batch = decode(model, sampling, Knobs(slots=slots, chunk=5))
 
-    engine.decode(engine.prefill(prompts), batch, lambda: None)
-
+    assert way_for(model).name == "flat"
     for text in batch:
         assert text.tokens == decode_alone(model, text.prompts, text.draw, sampling, lam=LAM, cap=CAP)
+
+
+@pytest.mark.parametrize("name", UNSUITED)
+def test_a_model_that_cannot_be_run_so_is_run_another_way_with_the_same_tokens(name: str) -> None:
+    model = make_family(name, torch.float64)
+
+    batch = decode(model, WARM, Knobs(slots=3))
+
+    way = way_for(model)
+    assert way.name in {"cached", "plain"}
+    assert way.reasons
+    for text in batch[:2]:
+        assert text.tokens == decode_alone(model, text.prompts, text.draw, WARM, lam=LAM, cap=CAP)
+
+
+@pytest.mark.parametrize("name", STRETCHED)
+def test_where_a_longer_text_would_change_others_texts_are_kept_short(name: str) -> None:
+    model = make_family(name, torch.float64)
+
+    assert longest_text(model) == SHORT_ROPE
+    assert longest_text(make_family("llama")) is None
 
 
 def test_the_texts_of_a_family_tell_a_wrong_engine_from_a_right_one(model: PreTrainedModel) -> None:
