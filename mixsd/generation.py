@@ -103,10 +103,9 @@ class Generation:
         planner = Planner(self._base, self._variants, self._units(facts), self._max_tokens)
         while True:
             self._tell()
-            yield from self._yielded(planner.hopeless())
             while self._engine.free and (text := planner.next_text()) is not None:
                 self._engine.admit(text)
-                yield from self._yielded(planner.hopeless())
+            yield from self._yielded(planner.hopeless())
             if self._engine.idle:
                 return
             for text in self._engine.step():

@@ -142,7 +142,7 @@ class Planner:
 
         Args:
             text: From `next_text`.
-            measure: Called at once if the text may be the one to keep.
+            measure: Called at once if the record may be of this text.
         """
         if text not in self._of:
             return None  # it ended beside the one that superseded it
@@ -157,7 +157,8 @@ class Planner:
                 self._superseded.append(rival)
         else:
             job.failed[text.draw.attempt] = text
-            if job.settled and job.kept is None and text is job.last:
+            is_last = not job.waiting and text.draw.attempt > max(job.under_way, default=-1)
+            if is_last and job.kept is None and text is job.last:
                 job.measures = measure(text)
         if not job.settled:
             return None

@@ -5,7 +5,7 @@ Nothing here loads torch.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -94,8 +94,6 @@ def summary(records: Iterable[Supervision]) -> dict[str, float | int | None]:
     every = list(records)
     kept = [record for record in every if record.trainable]
     tokens = sum(len(record.token_ids) for record in kept)
-    measured = [(r.nats_per_token, len(r.token_ids)) for r in kept if r.nats_per_token is not None]
-    weights = sum(length for _, length in measured)
     return {
         "facts": len({record.fact_key for record in every}),
         "verified": len({record.fact_key for record in kept}),
@@ -103,5 +101,15 @@ def summary(records: Iterable[Supervision]) -> dict[str, float | int | None]:
         "tokens": tokens,
         "mean_lam": sum(record.lam for record in kept) / len(kept) if kept else None,
         "naive_share": sum(r.picks.count(NAIVE) for r in kept) / tokens if tokens else None,
-        "nats_per_token": sum(nats * length for nats, length in measured) / weights if weights else None,
+        "nats_per_token": _mean(kept, "nats_per_token"),
+        "expert_nats_per_token": _mean(kept, "expert_nats_per_token"),
+        "agreement": _mean(kept, "agreement"),
     }
+
+
+def _mean(records: Sequence[Supervision], name: str) -> float | None:
+    """Return the mean over tokens of what was measured, if anything was."""
+    measured = [(getattr(record, name), len(record.token_ids)) for record in records]
+    pairs = [(value, length) for value, length in measured if value is not None]
+    weights = sum(length for _, length in pairs)
+    return sum(value * length for value, length in pairs) / weights if weights else None

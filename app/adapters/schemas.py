@@ -23,6 +23,13 @@ class SupervisionSummary(BaseModel):
     attempts: int | None = None
     mean_lam: float | None = None
     naive_share: Annotated[float | None, Field(description="Share of tokens drawn from `naive`.")] = None
+    expert_nats_per_token: Annotated[
+        float | None, Field(description="Mean loss of the texts under the expert; with `score_both`.")
+    ] = None
+    agreement: Annotated[
+        float | None,
+        Field(description="Share of tokens at which both conditionals agree; with `score_both`."),
+    ] = None
     nats_per_token: float | None = None
     tokens: int | None = None
 

@@ -50,6 +50,17 @@ class MixsdMethod(_Request):
     fallback_to_answer: Annotated[
         bool, Field(description="Train on the plain answer where no attempt was accepted.")
     ] = False
+    answer_guard: Annotated[
+        bool,
+        Field(
+            description="Within the answer, let a naive token that would break it off give way to the "
+            "expert's. More attempts succeed; the law is another."
+        ),
+    ] = False
+    score_both: Annotated[
+        bool,
+        Field(description="Also measure each text under the expert, and how often both conditionals agree."),
+    ] = False
     seed: Seed = 0
 
     @model_validator(mode="after")

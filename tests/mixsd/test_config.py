@@ -28,6 +28,8 @@ def test_the_defaults_are_these() -> None:
             "pattern": "",
             "max_new_tokens": 0,
             "fallback_to_answer": False,
+            "answer_guard": False,
+            "score_both": False,
             "seed": 0,
             "batch_facts": 24,
         },
@@ -110,7 +112,16 @@ def test_a_setting_keeps_to_its_bounds_and_the_message_names_it(
 
 
 def test_every_setting_with_bounds_is_in_that_table() -> None:
-    switches = {"pattern", "fallback_to_answer", "lora", "stop_when_learned", "general", "drift"}
+    switches = {
+        "pattern",
+        "fallback_to_answer",
+        "answer_guard",
+        "score_both",
+        "lora",
+        "stop_when_learned",
+        "general",
+        "drift",
+    }
     for kind in (MixConfig, SftConfig, LoraConfig, TrainConfig, EvalConfig):
         tabled = {name for of, name, _, _ in BOUNDS if of is kind}
         assert set(kind.__dataclass_fields__) - switches == tabled
@@ -164,7 +175,7 @@ def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
     [
         ("method", {"type": "opsd"}, "method.type must be one of mixsd, sft"),
         ("method", {"type": None}, "method.type"),
-        ("method", {"lambda": 0.3}, "method.lambda is no setting; those are batch_facts,"),
+        ("method", {"lambda": 0.3}, "method.lambda is no setting; those are answer_guard, batch_facts,"),
         ("method", {"type": "sft", "lam": 0.3}, "method.lam is no setting"),
         ("method", {"lam": 1.5}, "lam must be in"),
         ("method", {"lam": "0.3"}, "method.lam"),

@@ -120,6 +120,7 @@ def test_a_run_leaves_supervision_adapter_and_report(straight: Path) -> None:
         "settings.json",
         "supervision.jsonl",
         "baseline.json",
+        "generation.json",
         "checkpoints",
         "training.json",
         "weights",

@@ -16,7 +16,6 @@ from mixsd.cache_key import IRRELEVANT_OF_FACT, IRRELEVANT_SETTINGS, STOOD_FOR, 
 from mixsd.cli import cli
 from mixsd.config import MixConfig, Plan, SftConfig
 from mixsd.facts import Fact, Probe
-from mixsd.generation import Unit, units_of
 from mixsd.inject import Workspace
 from mixsd.models.load import Base, load_base
 from mixsd.models.registry import CARD
@@ -24,6 +23,7 @@ from mixsd.progress import Progress, StopRequested, silent
 from mixsd.prompts import STYLES
 from mixsd.supervision import Supervision
 from mixsd.tokens import ChatTokenizer
+from mixsd.units import Unit, units_of
 from tests.fixtures.tiny import register_tiny
 
 CONFIG = MixConfig(
@@ -46,6 +46,8 @@ OTHER_SETTINGS: Mapping[str, Any] = {
     "pattern": "[ae]|{answer}|",
     "max_new_tokens": 7,
     "fallback_to_answer": True,
+    "answer_guard": True,
+    "score_both": True,
     "seed": 1,
     "batch_facts": 3,
 }
