@@ -11,7 +11,11 @@ import typer
 from mixsd.cli._errors import explained
 
 if TYPE_CHECKING:
-    from mixsd.inject import Workspace
+    from mixsd.config import Plan
+    from mixsd.facts import Fact
+    from mixsd.inject import OnPhase, Workspace
+    from mixsd.models.load import Base
+    from mixsd.supervision import Supervision
 
 cli = typer.Typer()
 
@@ -96,6 +100,36 @@ def inject(workspace: "Workspace") -> None:
     _evaluate(workspace)
 
 
+@cli.command()
+def sweep(
+    facts: Facts,
+    lam: Annotated[list[float], typer.Option(help="A value to try. Give it several times.", min=0, max=1)],
+    model: Model = DEFAULT_MODEL,
+    config: Config = None,
+    revision: Revision = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Write supervision at several values of lam in one run, and print what each gives, as JSON.
+
+    The other settings are those of a `mixsd` method; `lam_backoff` is left out. Nothing is trained.
+    """
+    with _loaded(facts, model, config, revision, cache, device, threads) as (base, read, plan, on_phase):
+        from mixsd.config import MixConfig
+        from mixsd.errors import ConfigError
+        from mixsd.generation import sweep as run_sweep
+        from mixsd.supervision import summary
+
+        if not isinstance(plan.method, MixConfig):
+            raise ConfigError("lam is swept for the method mixsd alone: the settings name another")
+        made: dict[float, list[Supervision]] = {value: [] for value in lam}
+        for value, record in run_sweep(base, read, plan.method, made, on_progress=on_phase("generating")):
+            made[value].append(record)
+        rows = [{"lam": value} | summary(records) for value, records in made.items()]
+        typer.echo(json.dumps(rows, indent=2))
+
+
 def _evaluate(workspace: "Workspace") -> None:
     judgement = workspace.evaluate()
     counts = ", ".join(f"{count} {name}" for name, count in judgement.counts.items() if count)
@@ -123,6 +157,28 @@ def _workspace(
     *,
     cache_supervision: bool,
 ) -> Generator["Workspace"]:
+    with _loaded(facts, model, config, revision, cache, device, threads) as (base, read, plan, on_phase):
+        from mixsd.cache import FILE, SupervisionCache
+        from mixsd.inject import Workspace
+        from mixsd.models.registry import default_cache
+
+        file = (cache or default_cache()) / FILE
+        with SupervisionCache(file) if cache_supervision else nullcontext() as texts:
+            workspace = Workspace(out, base, read, plan, on_phase, texts)
+            workspace.open()
+            yield workspace
+
+
+@contextmanager
+def _loaded(
+    facts: Path,
+    model: str,
+    config: Path | None,
+    revision: str | None,
+    cache: Path | None,
+    device: str,
+    threads: int,
+) -> Generator[tuple["Base", list["Fact"], "Plan", "OnPhase"]]:
     """Read everything that may be wrong before the heavy libraries are loaded; then load them."""
     with explained():
         from mixsd.cli._bars import bars
@@ -134,8 +190,6 @@ def _workspace(
         plan = plan_from(**_options(config))
         check_id(model)
 
-        from mixsd.cache import FILE, SupervisionCache
-        from mixsd.inject import Workspace
         from mixsd.models.load import load_base, use_threads
         from mixsd.models.store import pull
 
@@ -143,11 +197,7 @@ def _workspace(
         with bars() as on_phase:
             found = pull(model, cache=models, revision=revision, on_progress=on_phase("preparing"))
             use_threads(threads)
-            base = load_base(found, device=device)
-            with SupervisionCache(models / FILE) if cache_supervision else nullcontext() as texts:
-                workspace = Workspace(out, base, read, plan, on_phase, texts)
-                workspace.open()
-                yield workspace
+            yield load_base(found, device=device), read, plan, on_phase
 
 
 def _options(path: Path | None) -> dict[str, dict[str, Any]]:

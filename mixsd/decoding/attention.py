@@ -179,7 +179,9 @@ def layout_of(
         rows: Rows of the store.
         device: Of the model.
     """
-    sources, targets, positions = [], [], []
+    sources: list[int] = []
+    targets: list[int] = []
+    positions: list[int] = []
     by_size: dict[int, list[tuple[int, Span]]] = {}
     place = 0
     for span in spans:

@@ -337,11 +337,11 @@ class Engine:
         naive = self._coin(text, len(text.tokens))
         choice = self._choice(text, node, naive=naive, purpose="noise")
         if choice is None or not (naive and text.guard and text.guard.inside(text.tokens)):
-            return choice and (choice.token_id, NAIVE if naive else EXPERT)
+            return None if choice is None else (choice.token_id, NAIVE if naive else EXPERT)
         if not text.guard.leaves(text.tokens, choice.token_id):
             return choice.token_id, NAIVE
         choice = self._choice(text, node, naive=False, purpose="guard")
-        return choice and (choice.token_id, GUARDED)
+        return None if choice is None else (choice.token_id, GUARDED)
 
     def _choice(self, text: Text, node: Node[Candidates], *, naive: bool, purpose: str) -> Choice | None:
         """Return what a side chooses. A near tie is decided by a pass of the row alone."""

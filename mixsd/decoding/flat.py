@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixsd.decoding.attention import Span, in_rows, layout_of
-from mixsd.decoding.rows import Fed, LanguageModel, Want, common, wide
+from mixsd.decoding.rows import Fed, LanguageModel, Want, base_of, common, wide
 from mixsd.decoding.store import Store, device_of
 
 
@@ -15,10 +14,10 @@ class FlatRows:
     """Rows with a shared store of keys and values. See `mixsd.decoding.rows.Rows`."""
 
     def __init__(self, model: LanguageModel, count: int) -> None:
-        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        base = base_of(model)
         self._model = base
-        self._body = getattr(base, base.base_model_prefix)
-        self._head = base.get_output_embeddings()
+        self._body: nn.Module = getattr(base, base.base_model_prefix)
+        self._head: nn.Module = base.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._device = device_of(base)
         self.store = Store(count)
         self.contents: list[list[int]] = [[] for _ in range(count)]

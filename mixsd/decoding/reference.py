@@ -17,7 +17,7 @@ def decode_alone(
     tokens: list[int] = []
     while len(tokens) < cap:
         naive = is_naive(draw, len(tokens), lam=lam)
-        prompt = prompts.naive if naive else prompts.expert
+        prompt = prompts.sides[naive]
         logits_V = logits_alone(model, [*prompt, *tokens])[0]
         choice = choose_from(
             logits_V, draw, len(tokens), temperature=sampling.temperature, top_k=sampling.top_k

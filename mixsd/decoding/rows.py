@@ -17,6 +17,12 @@ LanguageModel: TypeAlias = PreTrainedModel | PeftModel
 """A base model, alone or with an adapter on it: they are asked in the same way."""
 
 
+def base_of(model: LanguageModel) -> PreTrainedModel:
+    """Return the model of transformers, with the layers of an adapter in it if there is one."""
+    base: PreTrainedModel = model.get_base_model() if isinstance(model, PeftModel) else model  # type: ignore[assignment]
+    return base
+
+
 @dataclass(frozen=True, slots=True)
 class Want:
     """What a row is to hold: all its tokens, of which the first may be there already."""

@@ -12,12 +12,11 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 import torch
-from peft import PeftModel
 from torch import nn
 
 from mixsd.decoding.flat import FlatRows
 from mixsd.decoding.plain import PlainRows
-from mixsd.decoding.rows import LanguageModel, Rows, Want, logits_alone
+from mixsd.decoding.rows import LanguageModel, Rows, Want, base_of, logits_alone
 from mixsd.errors import UnsuitedModelError
 
 _log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ _known: WeakKeyDictionary[nn.Module, Way] = WeakKeyDictionary()
 
 def way_for(model: LanguageModel) -> Way:
     """Return how to run a model. It is tried once for each model that is loaded."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     if base not in _known:
         _known[base] = _find(base)
         for reason in _known[base].reasons:
