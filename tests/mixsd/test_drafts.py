@@ -144,9 +144,9 @@ def test_no_draft_pays_before_passes_of_different_sizes_were_seen() -> None:
 
 def test_the_cost_is_learned_in_spite_of_a_few_slow_passes() -> None:
     cost, true = CostModel(), FixedCost(0.1, 0.005)
-    for place in range(200):
-        tokens = 16 + 8 * (place % 5)
-        cost.learn(tokens, 0.1 + 0.005 * tokens if place % 7 else 30.0)
+    for place in range(160):
+        tokens = (16, 48)[place % 2]
+        cost.learn(tokens, 0.1 + 0.005 * tokens if place % 4 < 3 or place < 150 else 30.0)
 
     assert cost.floor(32, 16) == pytest.approx(true.floor(32, 16), rel=0.01)
 
