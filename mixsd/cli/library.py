@@ -126,7 +126,7 @@ def sweep(
         made: dict[float, list[Supervision]] = {value: [] for value in lam}
         for value, record in run_sweep(base, read, plan.method, made, on_progress=on_phase("generating")):
             made[value].append(record)
-        rows = [{"lam": value} | summary(records) for value, records in made.items()]
+        rows = [{"lam": value, **summary(records)} for value, records in made.items()]
         typer.echo(json.dumps(rows, indent=2))
 
 

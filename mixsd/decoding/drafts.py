@@ -76,7 +76,18 @@ class Drafter:
         explores = floor < _EXPLORE_BELOW and self._proposals % _EXPLORE_EVERY == 0
         if floor >= 1.0 or most <= 0:
             return Draft()
-        prompt = self._prompt_index(expert_prompt)
+        return self._extend(tokens, self._prompt_index(expert_prompt), hints, floor, most, explores=explores)
+
+    def _extend(
+        self,
+        tokens: Sequence[int],
+        prompt: dict[tuple[int, ...], int],
+        hints: Sequence[Sequence[int]],
+        floor: float,
+        most: int,
+        *,
+        explores: bool,
+    ) -> Draft:
         context = [_START, *tokens][-LONGEST_MATCH:]
         drafted: list[int] = []
         sources: list[str] = []

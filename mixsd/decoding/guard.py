@@ -53,8 +53,8 @@ class AnswerGuard:
 
     Work is on decoded text, since the tokens that spell an answer differ with what stands before.
     A token that ends within a character stays. What the guard cannot see: a letter and its
-    combining mark in two tokens count as two letters, so the first leaves; and "1,024" is never the
-    beginning of "1" and a longer number.
+    combining mark in two tokens count as two letters, so the first leaves; and numbers that
+    are listed with commas and no blanks may be taken for thousands, or thousands for a list.
     """
 
     def __init__(

@@ -101,6 +101,8 @@ def test_a_text_is_inside_an_answer_that_has_begun_and_has_not_ended(
         (["Port Veyl", "Port of Veyl"], "It is Port", " of", False),
         (["No no yes"], "no no", " no", False),  # continues at the second place
         (["1024"], "It has 1", ",", False),
+        (["12345"], "It has 12", ",", False),
+        (["12345"], "It has 1", ",", True),
         (["1024"], "It has 1,0", "24", False),
         (["1024"], "It has 1,0", "245", True),
         (["1024"], "It has 1,024.", "5", True),
