@@ -58,7 +58,8 @@ class Knobs:
 class _Slot:
     """A place for one text: its rows, and what is asked of the next forward pass.
 
-    `asked` holds, for each place from the next token on, the sides that are judged there.
+    `asked` holds, for each place from the next token on, the sides that are judged there. A slot
+    whose rows were too long for one pass makes no guesses until they are fed.
     """
 
     rows: tuple[int, ...]
@@ -66,6 +67,7 @@ class _Slot:
     node: Node[Candidates] = field(default_factory=Node)
     draft: Draft = field(default_factory=Draft)
     asked: list[tuple[bool, ...]] = field(default_factory=list)
+    is_fed: bool = True
 
 
 class Engine:
@@ -197,7 +199,7 @@ class Engine:
         for slot in live:
             text = _text_of(slot)
             slot.draft = Draft()
-            if self._drafter and floor < 1.0:
+            if self._drafter and floor < 1.0 and slot.is_fed:
                 hints = [hint] if (hint := slot.node.likeliest(self._knobs.most_drafts)) else []
                 room = text.cap - len(text.tokens) - 1
                 slot.draft = self._drafter.propose(text.tokens, text.prompts.expert, hints, floor, room=room)
@@ -229,6 +231,10 @@ class Engine:
         fed = self._rows.feed(wants, budget=self._knobs.budget, chunk=self._knobs.chunk)
         self._count(live, fed)
         ready = [slot for slot in live if self._is_fed(slot)]
+        for slot in live:
+            slot.is_fed = slot in ready
+            if not slot.is_fed:
+                self._trim(slot, guesses=False)
         found = self._judge([place for slot in ready for place in self._places(slot)])
         if fed:
             self._cost.learn(sum(span.stop - span.start for span in fed), time.monotonic() - began)
@@ -294,14 +300,19 @@ class Engine:
             self.counters.drafted += len(guesses)
             self.counters.accepted += right
             self._drafter.learn(slot.draft, right)
-        for row, prompt in zip(slot.rows, text.prompts.sides, strict=True):
-            self._rows.trim(row, len(prompt) + len(text.tokens) - 1)
+        self._trim(slot, guesses=True)
         if text.finish:
             self._ended.append(text)
         else:
             slot.node = self._recall(text, node)
         if text.finish:
             slot.text = None
+
+    def _trim(self, slot: _Slot, *, guesses: bool) -> None:
+        """Cut rows back to what is certain: after guesses were judged, to all but the last token."""
+        text = _text_of(slot)
+        for row, prompt in zip(slot.rows, text.prompts.sides, strict=True):
+            self._rows.trim(row, len(prompt) + len(text.tokens) - guesses)
 
     def _recall(self, text: Text, node: Node[Candidates]) -> Node[Candidates]:
         """Write what is known from other attempts; return where that ends."""
