@@ -25,7 +25,7 @@ def invented_facts(count: int, seed: int = 0) -> Iterator[Fact]:
     seen: set[str] = set()
     while len(seen) < count:
         question = dice.choice(_QUESTIONS).format(place=_name(dice))
-        answer = f"{_name(dice)} {_name(dice)}"
+        answer = f"{dice.choice(_STARTS)} {_name(dice)}"
         if question not in seen:
             yield Fact(f"invented-{len(seen)}", question, answer)
             seen.add(question)
