@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench up constraints
+.PHONY: help demo test check bench bench-engine up constraints
 
 help: ## Show this.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ check: .venv/ready ## Look at format, lint, types and imports.
 
 bench: .venv/ready ## Compare SFT with MixSD on the sample facts; prints JSON.
 	$(BIN)/python -m benchmarks.methods
+
+bench-engine: .venv/ready ## Measure the engine against plain decoding, an hour on two cores; prints JSON.
+	$(BIN)/python -m benchmarks.engine --json
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
