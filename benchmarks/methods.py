@@ -29,8 +29,15 @@ METHODS: Final[Mapping[str, Mapping[str, Any]]] = {
     "sft": {"type": "sft"},
     "mixsd lam 0": {"type": "mixsd", "lam": 0.0, "lam_backoff": []},
     "mixsd lam 0.3": {"type": "mixsd", "lam": 0.3, "lam_backoff": []},
+    "mixsd lam 0.5": {"type": "mixsd", "lam": 0.5, "lam_backoff": []},
+    "mixsd lam 0.7": {"type": "mixsd", "lam": 0.7, "lam_backoff": []},
+    "mixsd lam 0.3, guarded": {"type": "mixsd", "lam": 0.3, "lam_backoff": [], "answer_guard": True},
+    "mixsd lam 0.5, guarded": {"type": "mixsd", "lam": 0.5, "lam_backoff": [], "answer_guard": True},
+    "mixsd lam 0.7, guarded": {"type": "mixsd", "lam": 0.7, "lam_backoff": [], "answer_guard": True},
     "mixsd lam 0.3, falling": {"type": "mixsd", "lam": 0.3},
 }
+
+DEFAULTS: Final = ["sft", "mixsd lam 0", "mixsd lam 0.3", "mixsd lam 0.3, falling"]
 
 
 def main() -> None:
@@ -79,6 +86,7 @@ def _row(
         "supervised": len(supervised),
         "learned_of_supervised": learned,
         "attempts": made["attempts"],
+        "accepted": len([record for record in records if record.verified]) / max(1, made["attempts"] or 0),
         "mean_lam": made["mean_lam"],
         "nats_per_token": made["nats_per_token"],
         "steps": trained.steps,
@@ -95,7 +103,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=DEFAULTS)
     return parser.parse_args()
 
 

@@ -40,27 +40,29 @@ def speculation(setting: Setting) -> Figures:
     """G8: guesses against none, on texts that end by themselves."""
     sizes = setting.sizes
     return {
-        "G8_1": _speculation(setting, sizes.alone, 1, least=1.4),
-        "G8_16": _speculation(setting, sizes.facts, sizes.slots, least=0.95),
+        "G8_1": _speculation(setting, setting.style, sizes.alone, 1, least=1.4),
+        "G8_16": _speculation(setting, setting.style, sizes.facts, sizes.slots, least=0.95),
+        "G8_1_natural": _speculation(setting, "natural", sizes.alone, 1, least=1.0),
+        "G8_16_natural": _speculation(setting, "natural", sizes.facts, sizes.slots, least=0.95),
     }
 
 
-def _speculation(setting: Setting, count: int, slots: int, *, least: float) -> Figure:
+def _speculation(setting: Setting, style: str, count: int, slots: int, *, least: float) -> Figure:
     facts = setting.facts(count)
     work = Counters()
 
     def on(cap: int) -> float:
         nonlocal work
-        config = setting.config(cap, style="natural")
+        config = setting.config(cap, style=style)
         seconds, work = supervise(setting.base, facts, [config], Knobs(slots=slots))
         return seconds
 
     def off(cap: int) -> float:
-        config = setting.config(cap, style="natural")
+        config = setting.config(cap, style=style)
         return supervise(setting.base, facts, [config], Knobs(slots=slots, most_drafts=0))[0]
 
     pairs = in_pairs(on, off, cap=setting.sizes.cap, pairs=setting.pairs)
-    what = f"records/s with guesses over those without, natural prompts, {count} facts, {slots} side by side"
+    what = f"records/s with guesses over those without, {style} prompts, {count} facts, {slots} side by side"
     names = ("tokens", "forwards", "drafted", "accepted", "capped")
     more = {name: count for name, count in work.to_json().items() if name in names}
     return Figure([b / a for a, b in pairs], what, least=least, more=more)

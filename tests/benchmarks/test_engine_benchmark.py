@@ -18,7 +18,23 @@ from mixsd.decoding.text import Text
 from mixsd.models.load import Base, load_base
 from mixsd.models.registry import find
 
-TIMED = {"G2", "G3_16", "G3_2", "G4", "G4_decode", "G5", "G6_16", "G6_2", "G7", "G8_1", "G8_16", "G9", "G10"}
+TIMED = {
+    "G2",
+    "G3_16",
+    "G3_2",
+    "G4",
+    "G4_decode",
+    "G5",
+    "G6_16",
+    "G6_2",
+    "G7",
+    "G8_1",
+    "G8_16",
+    "G8_1_natural",
+    "G8_16_natural",
+    "G9",
+    "G10",
+}
 TIMED |= {"G11"}
 COUNTED = {"G12", "G13", "G14_rows", "G14_heads"}
 CAP = 9
