@@ -128,7 +128,7 @@ class Engine:
             text.memo = Node()
         self.counters.attempts += 1
         self.counters.prompt_tokens += sum(map(len, text.prompts.sides))
-        node = self._recall(text, text.memo)
+        node = self._recall(text, _node_of(text))
         if text.finish is None:
             self._seat(text, node)
 
