@@ -72,9 +72,12 @@ def test_no_knob_changes_a_text(exact_model: PreTrainedModel, expected: Expected
         assert told(texts) == expected[sampling.temperature, lam]
 
 
-def test_the_texts_tell_a_wrong_engine_from_a_right_one(expected: Expected) -> None:
+def test_the_texts_tell_a_wrong_engine_from_a_right_one(
+    exact_model: PreTrainedModel, expected: Expected
+) -> None:
     everything = [each for texts in expected.values() for each in texts]
 
+    assert an_engine(exact_model, GREEDY).way.name == "flat"
     assert {finish for _, _, finish in everything} == {"stop", "cap"}
     assert len({tuple(tokens) for tokens, _, _ in everything}) > len(everything) / 2
 
