@@ -155,8 +155,8 @@ class Engine:
             self._plan(live)
             try:
                 self._advance(live)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            except RuntimeError as error:  # of which torch.OutOfMemoryError is one
+                if not _is_out_of_memory(error):
                     raise
                 self._halve(error)
         ended, self._ended = self._ended, []
@@ -380,6 +380,10 @@ class Engine:
             torch.cuda.empty_cache()
         self._open(len(self._slots) // 2)
         self.counters.halvings += 1
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _text_of(slot: _Slot) -> Text:
