@@ -2,7 +2,8 @@
 
     python -m benchmarks.methods [--facts FILE] [--model ID] [--seeds 0 1] [--steps 48]
 
-Prints one JSON object with a row for each method and seed. The base model is measured once.
+Prints one JSON object with a row for each method and seed, and each row as it is made on stderr.
+The base model is measured once.
 """
 
 import argparse
@@ -80,7 +81,7 @@ def _row(
         for verdict in judgement.verdicts
         if verdict.fact.key in supervised
     )
-    return {
+    row = {
         "method": name,
         "seed": seed,
         "supervised": len(supervised),
@@ -93,6 +94,8 @@ def _row(
         "seconds": {"generating": round(generated - began, 1), "training": round(ended - generated, 1)},
         "scores": {score.suite: score.to_json() for score in judgement.scores},
     }
+    _say(json.dumps(row))
+    return row
 
 
 def _parse() -> argparse.Namespace:
