@@ -14,7 +14,7 @@ BABBLE: Json = {
     **METHOD,
     "temperature": 5.0,
     "top_k": 384,
-    "max_attempts": 40,
+    "max_attempts": 200,
     "max_new_tokens": 24,
     "verifier": "regex",
     "pattern": "{answer}",
