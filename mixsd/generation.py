@@ -21,8 +21,6 @@ from mixsd.records import Recorder, plain_record
 from mixsd.supervision import Supervision
 from mixsd.units import Unit, units_of
 
-__all__ = ["Generation", "Made", "Unit", "plain", "sweep", "units_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -79,11 +77,6 @@ class Generation:
     def counters(self) -> Counters:
         """The work done so far."""
         return self._engine.counters
-
-    @property
-    def slow_reasons(self) -> tuple[str, ...]:
-        """Why this model is decoded slower than others, a sentence each; empty if it is not."""
-        return self._engine.way.reasons
 
     def report(self) -> dict[str, object]:
         """Return how the supervision was made: the way of running the model, and the work."""

@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mixsd.answers import verifier
+from mixsd.answers import contains, verifier
 from mixsd.config import MixConfig
 from mixsd.decoding.choice import Candidates
 from mixsd.decoding.guard import AnswerGuard
 from mixsd.decoding.memo import Node
 from mixsd.decoding.rng import Draw
 from mixsd.decoding.text import Prompts, Text
+from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.prompts import STYLES
 from mixsd.units import Unit
 
 CAP_PER_ANSWER_TOKEN: Final = 4
+MEMO_TOKENS: Final = 20_000
+"""Tokens of attempts at one question after which what they found out is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,17 @@ class _Question:
 
     jobs: list[Job]
     memo: Node[Candidates] = field(default_factory=Node)
+    remembered: int = 0
 
     @property
     def under_way(self) -> int:
         return sum(len(job.under_way) for job in self.jobs)
+
+    def remember(self, tokens: int) -> None:
+        """Count what the memo may hold; begin a new one when it is large, so that memory is bounded."""
+        self.remembered += tokens
+        if self.remembered > MEMO_TOKENS:
+            self.memo, self.remembered = Node(), 0
 
     def next_job(self) -> Job | None:
         """Return the job that an attempt is made for, sooner one that none is under way for."""
@@ -160,6 +170,7 @@ class Planner:
             is_last = not job.waiting and text.draw.attempt > max(job.under_way, default=-1)
             if is_last and job.kept is None and text is job.last:
                 job.measures = measure(text)
+        question.remember(len(text.tokens))
         if not job.settled:
             return None
         question.jobs.remove(job)
@@ -207,20 +218,31 @@ class Planner:
         return None
 
     def _jobs(self, unit: Unit) -> Iterator[Job]:
-        chat, style, answer, context = self._base.chat, self._style, unit.fact.answer, unit.fact.context
-        prompts = Prompts(
-            expert=tuple(chat.prompt_ids(style.expert_prompt(unit.question, answer, context))),
-            naive=tuple(chat.prompt_ids(style.naive_prompt(unit.question))),
-        )
+        chat, style, answer = self._base.chat, self._style, unit.fact.answer
         length = len(chat.target_ids(style.target_text(answer)))
         for variant, config in enumerate(self._variants):
             cap = config.max_new_tokens or CAP_PER_ANSWER_TOKEN * length + style.headroom
+            prompts = self._prompts(unit, self._hint(unit.fact))
+            if prompts.longest + cap > self._max_tokens:
+                prompts = self._prompts(unit, "")
             job = Job(unit, variant, config, prompts, cap, distinct_attempts(config))
             job.too_long = prompts.longest + cap > self._max_tokens
             if config.answer_guard:
                 answers = (answer, *unit.fact.aliases)
                 job.guard = AnswerGuard(chat.decode_raw, answers, chat.stop_ids)
             yield job
+
+    def _prompts(self, unit: Unit, hint: str) -> Prompts:
+        chat, style = self._base.chat, self._style
+        return Prompts(
+            expert=tuple(chat.prompt_ids(style.expert_prompt(unit.question, unit.fact.answer, hint))),
+            naive=tuple(chat.prompt_ids(style.naive_prompt(unit.question))),
+        )
+
+    def _hint(self, fact: Fact) -> str:
+        """Return the fact's own statement if it gives the answer away: without that it is no hint."""
+        told = any(contains(fact.context, answer) for answer in (fact.answer, *fact.aliases))
+        return fact.context if told and self._style.shows_context else ""
 
 
 def _alike(unit: Unit, other: Unit) -> bool:

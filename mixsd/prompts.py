@@ -21,6 +21,8 @@ class PromptStyle:
         expert: User turn that shows `target` besides, or the statement that a fact comes with.
         target: The plain answer: what SFT trains on, and what the expert is shown.
         headroom: Tokens that a text may have beyond four times those of the answer.
+        shows_context: Whether a fact's own statement may take the place of `target`. The layouts of
+            the paper show the target as it stands.
     """
 
     name: str
@@ -28,12 +30,13 @@ class PromptStyle:
     expert: str
     target: str
     headroom: int
+    shows_context: bool = False
 
     def naive_prompt(self, question: str) -> str:
         return _fill(self.naive, question=question)
 
     def expert_prompt(self, question: str, answer: str, context: str = "") -> str:
-        """Return what the expert is asked. `context` is shown in place of the plain answer."""
+        """Return what the expert is asked, with `context` or else the plain answer as the hint."""
         shown = context.strip() or self.target_text(answer)
         return _fill(self.expert, question=question, answer=answer, target=shown)
 
@@ -74,6 +77,7 @@ STYLES: Final[Mapping[str, PromptStyle]] = MappingProxyType(
                 ),
                 target="The answer is {answer}.",
                 headroom=32,
+                shows_context=True,
             ),
             PromptStyle(
                 name="kgfact",

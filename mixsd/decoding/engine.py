@@ -93,10 +93,10 @@ class Engine:
         self._knobs = knobs
         self._near = NEAR_TIE if model.dtype in {torch.float32, torch.float64} else 0.0
         self._cost = knobs.cost or CostModel()
-        self._drafter = (
-            Drafter(most=knobs.most_drafts, stop_ids=sampling.stop_ids) if knobs.most_drafts else None
-        )
         self.way = way_for(model)
+        # A wrong guess costs the slow ways a row that is read anew.
+        guesses = knobs.most_drafts if self.way.name == "flat" else 0
+        self._drafter = Drafter(most=guesses, stop_ids=sampling.stop_ids) if guesses else None
         self.counters = Counters()
         self._ended: list[Text] = []
         self._parked: list[Text] = []
@@ -166,7 +166,19 @@ class Engine:
         """Return the scores at every token of a text that ended, [T, V]: what a side said of it.
 
         They are at hand while no other text was admitted to the slot, else they are computed.
+
+        Raises:
+            OutOfMemoryError: They do not fit.
         """
+        try:
+            return self._scores_of(text, naive=naive)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            message = f"the scores of a text of {len(text.tokens)} tokens do not fit: make fewer side by side"
+            raise OutOfMemoryError(message) from error
+
+    def _scores_of(self, text: Text, *, naive: bool) -> torch.Tensor:
         prompt = text.prompts.sides[naive]
         tokens = [*prompt, *text.tokens[:-1]]
         for slot in self._slots:

@@ -59,11 +59,6 @@ class Store:
         for buffer in self._buffers():
             buffer[target, start:stop] = buffer[source, start:stop]
 
-    @property
-    def bytes(self) -> int:
-        """Memory that the buffers take."""
-        return sum(buffer.numel() * buffer.element_size() for buffer in self._buffers())
-
     def _buffers(self) -> list[Tensor]:
         both = [buffer for pair in self.layers.values() for buffer in pair]
         return both if self.hidden_RSD is None else [*both, self.hidden_RSD]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mixsd import planning
 from mixsd.answers import verifier
 from mixsd.config import MixConfig
 from mixsd.decoding.reference import decode_alone
@@ -446,3 +447,35 @@ def test_with_the_guard_naive_tokens_do_not_break_an_answer_off(base: Base) -> N
 
     assert "g" in picks
     assert attempts[True] < attempts[False]
+
+
+@pytest.mark.parametrize(
+    ("context", "style", "shown"),
+    [
+        ("The 0th it is.", "natural", True),
+        ("It lies between others.", "natural", False),  # that tells no answer
+        ("The 0th it is. " * 60, "natural", False),  # it does not fit
+        ("The 0th it is.", "kgfact", False),  # the paper shows the target as it stands
+    ],
+)
+def test_the_statement_of_a_fact_is_the_hint_where_it_tells_the_answer(
+    base: Base, context: str, style: str, *, shown: bool
+) -> None:
+    config = replace(CONFIG, prompt_style=style, max_attempts=1)
+
+    record = records_of(base, [replace(FACTS[0], context=context)], config)[0]
+
+    plain_one = records_of(base, FACTS[:1], config)[0]
+    assert record.finish_reason != "prompt_too_long"
+    assert (record.prompt_sha256 != plain_one.prompt_sha256) == shown
+
+
+def test_a_memo_that_grows_too_large_is_begun_anew_and_changes_nothing(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(WARM, pattern=NEVER, max_attempts=6)
+    expected = records_of(base, FACTS, config)
+
+    monkeypatch.setattr(planning, "MEMO_TOKENS", 10)
+
+    assert records_of(base, FACTS, config) == expected

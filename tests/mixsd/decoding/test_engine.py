@@ -90,60 +90,6 @@ def assert_exact(model: LlamaForCausalLM, sampling: Sampling, texts: Sequence[Te
         assert text.picks == coins
 
 
-@BOTH
-@pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("slots", [1, 2, 7, 16])
-@pytest.mark.parametrize(
-    "knobs",
-    [
-        NO_HELP,
-        {"cost": ALWAYS},
-        {"cost": ALWAYS, "most_drafts": 1, "memo": False},
-        {"cost": ALWAYS, "chunk": 3, "budget": 9},
-        {"chunk": 1, "budget": 1},
-    ],
-    ids=",".join,
-)
-def test_no_knob_changes_a_token(
-    model: LlamaForCausalLM, sampling: Sampling, lam: float, slots: int, knobs: dict[str, Any]
-) -> None:
-    texts = texts_of(some_prompts(5), lam, attempts=2)
-
-    run(model, sampling, texts, Knobs(slots=slots, **knobs))
-
-    assert_exact(model, sampling, texts)
-
-
-@BOTH
-def test_order_company_and_repeated_prompts_change_no_token(
-    model: LlamaForCausalLM, sampling: Sampling
-) -> None:
-    prompts = some_prompts(4)
-    texts = texts_of([prompts[1], *prompts, prompts[1], Prompts(expert=(5,), naive=(6,))], 0.5)[::-1]
-
-    run(model, sampling, texts, Knobs(slots=5))
-
-    assert_exact(model, sampling, texts)
-
-
-@BOTH
-def test_a_text_that_was_begun_elsewhere_ends_the_same(model: LlamaForCausalLM, sampling: Sampling) -> None:
-    whole = texts_of(some_prompts(4), 0.4)
-    run(model, sampling, whole, Knobs(slots=2))
-    begun = texts_of(some_prompts(4), 0.4)
-    for text, done in zip(begun, whole, strict=True):
-        text.tokens, text.picks = done.tokens[:3], done.picks[:3]
-        text.memo = Node()
-    made = Engine(model, sampling, knobs=Knobs(slots=4))
-    made._parked = [text for text, done in zip(begun, whole, strict=True) if len(done.tokens) > 3]  # noqa: SLF001
-
-    while not made.idle:
-        made.step()
-
-    for text, done in zip(begun, whole, strict=True):
-        assert text.tokens == done.tokens
-
-
 class Guesses:
     """A drafter that proposes what it is told, true or not."""
 
@@ -161,31 +107,6 @@ class Guesses:
 
     def finished(self, tokens: Sequence[int]) -> None:
         pass
-
-
-@BOTH
-@pytest.mark.parametrize("kind", ["gold", "wrong", "random", "stop", "none"])
-def test_no_guess_changes_a_token(model: LlamaForCausalLM, sampling: Sampling, kind: str) -> None:
-    prompts = some_prompts(1)
-    gold = decode_alone(model, prompts[0], Draw(0, "fact-0", 0, 0), sampling, lam=0.4, cap=12)
-    dice = random.Random(3)  # noqa: S311
-    kinds: dict[str, Callable[[Sequence[int]], Sequence[int]]] = {
-        "gold": lambda tokens: [*gold, 1, 1, 1][len(tokens) : len(tokens) + 4],
-        "wrong": lambda tokens: [token + 1 for token in gold[len(tokens) : len(tokens) + 4]],
-        "random": lambda _: [dice.randrange(200) for _ in range(dice.randrange(6))],
-        "stop": lambda tokens: [*gold[len(tokens) : len(tokens) + 1], 2, 2, 77],
-        "none": lambda _: [],
-    }
-    texts = texts_of(prompts, 0.4)
-
-    made = run(model, sampling, texts, Knobs(slots=1, cost=ALWAYS, memo=False), drafter=Guesses(kinds[kind]))
-
-    assert_exact(model, sampling, texts)
-    if kind == "gold":
-        assert made.counters.accepted >= len(gold) - made.counters.forwards
-        assert made.counters.forwards <= 1 + len(gold) // 4
-    if kind == "wrong":
-        assert made.counters.accepted == 0
 
 
 def poison(value: float) -> Callable[[Engine], None]:
@@ -267,17 +188,6 @@ def test_the_length_of_a_row_is_always_right(
     )
 
     assert_exact(model, WARM, texts)
-
-
-def test_pure_lam_is_greedy_decoding_of_one_prompt(model: LlamaForCausalLM) -> None:
-    for lam in (0.0, 1.0):
-        text = texts_of(some_prompts(1), lam)[0]
-        run(model, GREEDY, [text], Knobs())
-        prompt = text.prompts.sides[int(lam)]
-        greedy = model.generate(  # type: ignore[misc]
-            torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=[2, 77], pad_token_id=0
-        )
-        assert text.tokens == greedy[0, len(prompt) :].tolist()
 
 
 def test_one_new_token_and_one_prompt_are_enough(model: LlamaForCausalLM) -> None:
