@@ -27,14 +27,15 @@ _PASSED_ON: Final = frozenset(
 )
 _PASSED_ON_PREFIXES: Final = (
     *("LC_", "XDG_", "SSL_CERT_", "PYTHON", "PYTORCH_", "TORCH", "HF_", "TRANSFORMERS_"),
-    *("CUDA_", "NVIDIA_", "ROCR_", "HIP_", "OMP_", "MKL_"),
+    *("CUDA_", "NVIDIA_", "ROCR_", "HIP_", "OMP_", "GOMP_", "KMP_", "MKL_"),
 )
 
 
-_DEFAULTS: Final = {
-    # Threads that wait for work in a loop take the cores from everything else on the machine, and
-    # from the threads they wait for.
-    "OMP_WAIT_POLICY": "passive",
+_SHORT_WAIT: Final = {
+    # Threads that wait for work in a loop for long take the cores from everything else on the
+    # machine, and from the threads they wait for. Threads that never do are woken hundreds of
+    # times in a pass, each time at some cost. So they wait for some microseconds.
+    "GOMP_SPINCOUNT": "3000",
 }
 
 
@@ -53,7 +54,7 @@ def environment_for(settings: Settings, environ: Mapping[str, str]) -> dict[str,
         for name, value in settings.model_dump(exclude={"redis_url"}).items()
         if value is not None
     }
-    return _DEFAULTS | kept | own
+    return ({} if "OMP_WAIT_POLICY" in kept else _SHORT_WAIT) | kept | own
 
 
 def _written(value: object) -> str:

@@ -69,18 +69,30 @@ def _speculation(setting: Setting, style: str, count: int, slots: int, *, least:
 
 
 def growth(setting: Setting) -> Figures:
-    """G9: four times the facts take four times as long."""
+    """G9: four times the facts take four times as long, or less where guesses get better with them."""
     few, times = setting.sizes.facts, setting.sizes.times[0]
+    low, high = round(0.9 * times, 2), round(1.1 * times, 2)
+    return {
+        "G9": _growth(setting, few, times, Knobs(slots=setting.sizes.slots), most=high),
+        "G9_no_guesses": _growth(
+            setting, few, times, Knobs(slots=setting.sizes.slots, most_drafts=0), least=low, most=high
+        ),
+    }
+
+
+def _growth(
+    setting: Setting, few: int, times: int, knobs: Knobs, *, most: float, least: float | None = None
+) -> Figure:
     base = setting.endless
 
     def run(count: int) -> Callable[[int], float]:
         facts = setting.facts(count)
-        return lambda cap: supervise(base, facts, [setting.config(cap)])[0]
+        return lambda cap: supervise(base, facts, [setting.config(cap)], knobs)[0]
 
     seconds = in_pairs(run(few), run(few * times), cap=setting.sizes.cap, pairs=setting.pairs)
-    what = f"seconds of {few * times} facts over those of {few}"
-    values = [b / a for a, b in seconds]
-    return {"G9": Figure(values, what, least=round(0.9 * times, 2), most=round(1.1 * times, 2))}
+    guesses = "guesses" if knobs.most_drafts else "no guesses"
+    what = f"seconds of {few * times} facts over those of {few}, {guesses}"
+    return Figure([b / a for a, b in seconds], what, least=least, most=most)
 
 
 def straggler(setting: Setting) -> Figures:

@@ -25,6 +25,8 @@ from mixsd.decoding.store import Store
 from mixsd.errors import UnsuitedModelError
 
 NAME: Final = "mixsd_rows"
+FEW_QUERIES: Final = 64
+"""So many places, padding included, are looked up at once: a second call would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +185,14 @@ def layout_of(
     targets: list[int] = []
     positions: list[int] = []
     by_size: dict[int, list[tuple[int, Span]]] = {}
+    few = len(spans) * max((len(span.tokens) for span in spans), default=0) <= FEW_QUERIES
     place = 0
     for span in spans:
         size = len(span.tokens)
         sources += range(place, place + size)
         targets += [span.row] * size
         positions += range(span.start, span.start + size)
-        by_size.setdefault((size - 1).bit_length(), []).append((place, span))
+        by_size.setdefault(0 if few else (size - 1).bit_length(), []).append((place, span))
         place += size
     for source, row, position in copies:
         sources.append(source)

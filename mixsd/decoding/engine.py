@@ -14,16 +14,18 @@ same with any guesses and with none. Knows nothing of answers.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 
 from mixsd.decoding.choice import Candidates, Choice, candidates, choose
-from mixsd.decoding.drafts import CostModel, Draft, Drafter, FixedCost
+from mixsd.decoding.cost import CostModel, FixedCost, least_chance
+from mixsd.decoding.drafts import Draft, Drafter
 from mixsd.decoding.memo import Node
 from mixsd.decoding.rng import is_naive
 from mixsd.decoding.rows import Fed, LanguageModel, Rows, Want, common, logits_alone
+from mixsd.decoding.slot import Slot
 from mixsd.decoding.suited import way_for
 from mixsd.decoding.text import Counters, Sampling, Text
 from mixsd.errors import OutOfMemoryError
@@ -52,22 +54,6 @@ class Knobs:
     memo: bool = True
     most_drafts: int = 8
     cost: FixedCost | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """A place for one text: its rows, and what is asked of the next forward pass.
-
-    `asked` holds, for each place from the next token on, the sides that are judged there. A slot
-    whose rows were too long for one pass makes no guesses until they are fed.
-    """
-
-    rows: tuple[int, ...]
-    text: Text | None = None
-    node: Node[Candidates] = field(default_factory=Node)
-    draft: Draft = field(default_factory=Draft)
-    asked: list[tuple[bool, ...]] = field(default_factory=list)
-    is_fed: bool = True
 
 
 class Engine:
@@ -105,7 +91,7 @@ class Engine:
     def _open(self, slots: int) -> None:
         self._rows: Rows = self.way.make(self._model, slots * self._sides)
         self._slots = [
-            _Slot(tuple(range(place * self._sides, (place + 1) * self._sides))) for place in range(slots)
+            Slot(tuple(range(place * self._sides, (place + 1) * self._sides))) for place in range(slots)
         ]
         self.counters.slots = slots
 
@@ -195,7 +181,7 @@ class Engine:
         wanted = [[*prompt, *text.tokens] for prompt in text.prompts.sides]
         contents = self._rows.contents
 
-        def held(slot: _Slot) -> int:
+        def held(slot: Slot) -> int:
             return sum(common(contents[row], tokens) for row, tokens in zip(slot.rows, wanted, strict=True))
 
         slot = max((slot for slot in self._slots if slot.text is None), key=held)
@@ -205,49 +191,49 @@ class Engine:
             self._rows.seat(row, tokens)
         self.counters.copied_tokens += self._rows.copied - before
 
-    def _plan(self, live: Sequence[_Slot]) -> None:
+    def _plan(self, live: Sequence[Slot]) -> None:
         """Decide what is guessed, and which sides are asked at each place."""
-        floor = self._cost.floor(self._sides * len(live), len(live)) if self._drafter else 1.0
         for slot in live:
-            text = _text_of(slot)
-            slot.draft = Draft()
-            if self._drafter and floor < 1.0 and slot.is_fed:
-                hints = [hint] if (hint := slot.node.likeliest(self._knobs.most_drafts)) else []
-                room = text.cap - len(text.tokens) - 1
-                slot.draft = self._drafter.propose(text.tokens, text.prompts.expert, hints, floor, room=room)
-            slot.asked = self._sides_asked(slot, text)
+            slot.draft = self._guesses_for(slot)
+            slot.ask(self._coin)
+        least = least_chance(
+            self._cost,
+            self._sides * len(live),
+            len(live),
+            [guess for slot in live for guess in slot.guesses()],
+        )
+        for slot in live:
+            if self._drafter and slot.draft:
+                kept = 0 if least is None else sum(chance >= least for chance in slot.draft.chances)
+                slot.keep(kept or self._drafter.explores())
 
-    def _sides_asked(self, slot: _Slot, text: Text) -> list[tuple[bool, ...]]:
-        """Return the sides that decide each place from the next token on, if the guesses hold.
-
-        The memo knows some already. Where the guard may overrule the naive side both are asked.
-        """
-        asked: list[tuple[bool, ...]] = []
-        node: Node[Candidates] | None = slot.node
-        for ahead in range(len(slot.draft.tokens) + 1):
-            tokens = [*text.tokens, *slot.draft.tokens[:ahead]]
-            naive = self._coin(text, len(tokens))
-            sides = (naive, False) if naive and text.guard and text.guard.inside(tokens) else (naive,)
-            asked.append(tuple(side for side in sides if node is None or node.known(naive=side) is None))
-            if node is not None and ahead < len(slot.draft.tokens):
-                node = node.peek(slot.draft.tokens[ahead])
-        return asked
+    def _guesses_for(self, slot: Slot) -> Draft:
+        if self._drafter is None or not slot.is_fed:
+            return Draft()
+        text = slot.text_in_it
+        here = len(text.tokens)
+        picks = [
+            self._coin(text, place)
+            for place in range(here, min(here + self._knobs.most_drafts, text.cap - 1))
+        ]
+        hints = [hint] if (hint := slot.node.likeliest(self._knobs.most_drafts)) else []
+        return self._drafter.propose(text.tokens, text.prompts.expert, hints, picks)
 
     def _coin(self, text: Text, position: int) -> bool:
         return self._sides > 1 and is_naive(text.draw, position, lam=text.lam)
 
-    def _advance(self, live: Sequence[_Slot]) -> None:
+    def _advance(self, live: Sequence[Slot]) -> None:
         """Feed the rows, judge the places that were asked, and write the tokens."""
         began = time.monotonic()
-        wants = [want for slot in live for want in self._wants(slot)]
+        wants = [want for slot in live for want in slot.wants()]
         fed = self._rows.feed(wants, budget=self._knobs.budget, chunk=self._knobs.chunk)
         self._count(live, fed)
-        ready = [slot for slot in live if self._is_fed(slot)]
+        ready = [slot for slot in live if slot.holds_all(self._rows.contents)]
         for slot in live:
             slot.is_fed = slot in ready
             if not slot.is_fed:
                 self._trim(slot, guesses=False)
-        found = self._judge([place for slot in ready for place in self._places(slot)])
+        found = self._judge([place for slot in ready for place in slot.places()])
         if fed:
             self._cost.learn(sum(span.stop - span.start for span in fed), time.monotonic() - began)
         for slot in ready:
@@ -261,11 +247,11 @@ class Engine:
         scores_JV = self._rows.scores(places)
         return iter(candidates(scores_JV, temperature=sampling.temperature, top_k=sampling.top_k))
 
-    def _count(self, live: Sequence[_Slot], fed: Sequence[Fed]) -> None:
+    def _count(self, live: Sequence[Slot], fed: Sequence[Fed]) -> None:
         prompts = {
             row: len(prompt)
             for slot in live
-            for row, prompt in zip(slot.rows, _text_of(slot).prompts.sides, strict=True)
+            for row, prompt in zip(slot.rows, slot.text_in_it.prompts.sides, strict=True)
         }
         self.counters.forwards += bool(fed)
         for span in fed:
@@ -273,31 +259,9 @@ class Engine:
             self.counters.prefill_tokens += read
             self.counters.row_tokens += span.stop - span.start - read
 
-    def _wants(self, slot: _Slot) -> list[Want]:
-        """Return what each row is to hold: all up to the last place that its side is asked at."""
-        text = _text_of(slot)
-        wants = []
-        for side, row in enumerate(slot.rows):
-            last = max((ahead for ahead, sides in enumerate(slot.asked) if side in sides), default=0)
-            prompt = text.prompts.sides[side]
-            wants.append(Want(row, [*prompt, *text.tokens, *slot.draft.tokens[:last]]))
-        return wants
-
-    def _is_fed(self, slot: _Slot) -> bool:
-        contents = self._rows.contents
-        return all(len(contents[want.row]) == len(want.tokens) for want in self._wants(slot))
-
-    def _places(self, slot: _Slot) -> list[tuple[int, int]]:
-        text = _text_of(slot)
-        return [
-            (slot.rows[side], len(text.prompts.sides[side]) + len(text.tokens) + ahead - 1)
-            for ahead, sides in enumerate(slot.asked)
-            for side in sides
-        ]
-
-    def _write(self, slot: _Slot, judged: Sequence[Mapping[bool, Candidates]]) -> None:
+    def _write(self, slot: Slot, judged: Sequence[Mapping[bool, Candidates]]) -> None:
         """Write the next token, and those behind it as far as the guesses were right."""
-        text, guesses = _text_of(slot), slot.draft.tokens
+        text, guesses = slot.text_in_it, slot.draft.tokens
         node, right = slot.node, 0
         for ahead, found in enumerate(judged):
             written = self._next(text, node, found)
@@ -320,9 +284,9 @@ class Engine:
         if text.finish:
             slot.text = None
 
-    def _trim(self, slot: _Slot, *, guesses: bool) -> None:
+    def _trim(self, slot: Slot, *, guesses: bool) -> None:
         """Cut rows back to what is certain: after guesses were judged, to all but the last token."""
-        text = _text_of(slot)
+        text = slot.text_in_it
         for row, prompt in zip(slot.rows, text.prompts.sides, strict=True):
             self._rows.trim(row, len(prompt) + len(text.tokens) - guesses)
 
@@ -342,11 +306,11 @@ class Engine:
         self.counters.guarded += pick == GUARDED
         if token_id in self._sampling.stop_ids:
             text.finish = "stop"
-            if self._drafter:
-                self._drafter.finished(text.tokens)
         elif len(text.tokens) >= text.cap:
             text.finish = "cap"
             self.counters.capped += 1
+        if text.finish and self._drafter:
+            self._drafter.finished(text.tokens)
         child = node.child(token_id)
         child.visits += 1
         return child
@@ -396,12 +360,6 @@ class Engine:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _text_of(slot: _Slot) -> Text:
-    if slot.text is None:
-        raise RuntimeError("a slot without a text has nothing to do")
-    return slot.text
 
 
 def _node_of(text: Text) -> Node[Candidates]:

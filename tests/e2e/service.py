@@ -23,7 +23,6 @@ ENVIRONMENT: Final = {
     "MIXSD_DEVICE": "cpu",
     "MIXSD_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "passive",
     "HF_ENDPOINT": "http://127.0.0.1:9",
     "MIXSD_HEARTBEAT": "0.5",
     "MIXSD_LEASE": "15",

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel
 
-from mixsd.decoding.drafts import Draft, FixedCost
+from mixsd.decoding.cost import FixedCost
+from mixsd.decoding.drafts import Draft
 from mixsd.decoding.engine import Engine, Knobs
 from mixsd.decoding.reference import decode_alone
 from mixsd.decoding.rng import Draw, is_naive
@@ -48,6 +49,10 @@ class Guesser:
 
     def learn(self, draft: Draft, accepted: int) -> None:
         self.learned.append((len(draft.tokens), accepted))
+
+    def explores(self) -> bool:
+        """Never judge what does not pay."""
+        return False
 
     def finished(self, tokens: Sequence[int]) -> None:
         """Take no notice."""

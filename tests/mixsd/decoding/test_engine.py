@@ -11,7 +11,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from mixsd.decoding import attention, engine, suited
-from mixsd.decoding.drafts import Draft, FixedCost
+from mixsd.decoding.cost import FixedCost
+from mixsd.decoding.drafts import Draft
 from mixsd.decoding.engine import Engine, Knobs
 from mixsd.decoding.flat import FlatRows
 from mixsd.decoding.memo import Node
@@ -96,14 +97,15 @@ class Guesses:
     def __init__(self, guess: Callable[[Sequence[int]], Sequence[int]]) -> None:
         self._guess = guess
 
-    def propose(
-        self, tokens: Sequence[int], prompt: object, hints: object, floor: object, *, room: int
-    ) -> Draft:
-        tokens = tuple(self._guess(tokens))[:room]
+    def propose(self, tokens: Sequence[int], prompt: object, hints: object, picks: Sequence[bool]) -> Draft:
+        tokens = tuple(self._guess(tokens))[: len(picks)]
         return Draft(tokens, ("told",) * len(tokens), (1.0,) * len(tokens))
 
     def learn(self, draft: Draft, accepted: int) -> None:
         assert accepted <= len(draft.tokens)
+
+    def explores(self) -> bool:
+        return False
 
     def finished(self, tokens: Sequence[int]) -> None:
         pass
