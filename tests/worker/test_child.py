@@ -29,3 +29,12 @@ def test_a_runner_gets_the_same_settings_and_no_secrets(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings.model_copy(update={"redis_url": None})
+
+
+def test_threads_of_a_runner_wait_shortly_unless_told_otherwise(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+
+    assert environment_for(settings, {})["GOMP_SPINCOUNT"] == "3000"
+    assert environment_for(settings, {"GOMP_SPINCOUNT": "9"})["GOMP_SPINCOUNT"] == "9"
+    told = environment_for(settings, {"OMP_WAIT_POLICY": "active"})
+    assert told["OMP_WAIT_POLICY"] == "active" and "GOMP_SPINCOUNT" not in told
