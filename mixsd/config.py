@@ -185,7 +185,7 @@ class RetentionConfig:
     """
 
     type: str = "none"
-    ratio: float = 1.0
+    ratio: float = 0.5
     weight: float = 1.0
     prompts: int = REPLAY_PROMPTS
     max_new_tokens: int = 64

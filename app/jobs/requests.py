@@ -145,7 +145,7 @@ class RetentionOptions(_Request):
             "distribution at their tokens. Goes with every method."
         ),
     ] = "none"
-    ratio: Annotated[float, Field(ge=0.01, le=16, description="Answers beside each text of a step.")] = 1.0
+    ratio: Annotated[float, Field(ge=0.01, le=16, description="Answers beside each text of a step.")] = 0.5
     weight: Annotated[
         float, Field(ge=0.001, le=1000, description="Of their tokens, where one of a fact counts 1.")
     ] = 1.0

@@ -147,10 +147,10 @@ def test_every_method_of_the_library_can_be_asked_for_and_keeps_its_name(name: s
 
 @pytest.mark.parametrize("name", ["replay", "kl"])
 def test_a_method_that_names_a_retention_has_it_in_its_settings(name: str) -> None:
-    settings = a_job(method={"type": name}, training={"retention": {"ratio": 0.5}}).settings()
+    settings = a_job(method={"type": name}, training={"retention": {"ratio": 0.25}}).settings()
 
     assert settings["training"]["retention"]["type"] == name
-    assert settings["training"]["retention"]["ratio"] == 0.5
+    assert settings["training"]["retention"]["ratio"] == 0.25
 
 
 def test_a_retention_goes_with_another_method() -> None:

@@ -70,7 +70,7 @@ def test_the_defaults_are_these() -> None:
             "seed": 0,
             "retention": {
                 "type": "none",
-                "ratio": 1.0,
+                "ratio": 0.5,
                 "weight": 1.0,
                 "prompts": 64,
                 "max_new_tokens": 64,
