@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import PeftModel
-from torch import Tensor
 
 from mixsd.config import LoraConfig, OpsdConfig
 from mixsd.decoding.reference import decode_alone
@@ -21,9 +20,8 @@ from mixsd.progress import StopRequested
 from mixsd.prompts import STYLES
 from mixsd.records import plain_record
 from mixsd.training import lora
-from mixsd.training.batches import Example, lay_out
-from mixsd.training.loss import summed_loss
-from mixsd.training.soft import Kind, Soft, soft_targets
+from mixsd.training.batches import Example
+from mixsd.training.soft import Kind, Soft, soft_loss, soft_targets
 from mixsd.units import units_of
 from tests.mixsd.objectives.conftest import NewBase
 
@@ -89,14 +87,11 @@ def naive(base: Base, question: str) -> tuple[int, ...]:
 def test_the_loss_of_a_rollout_by_hand_on_three_tokens(kind: Kind, first: float, second: float) -> None:
     frozen_TV = torch.tensor([[6.0, 2.0, 1.0], [2.0, 1.0, 4.0]]).log()
     soft = soft_targets(frozen_TV, 1 if kind == "nll" else 2, kind)
-    rollout = Example((0, 0), (1, 1), soft=soft)
-    shown = Example((0,), (2,), weight=3.0)  # a stored target beside it, three times as heavy
-    batch = lay_out([rollout, shown], pad_id=0, device=torch.device("cpu"))
-    logits_BKV = torch.tensor([2.0, 1.0, 1.0]).log().expand(2, 3, 3)
+    logits_NV = torch.tensor([2.0, 1.0, 1.0]).log().expand(2, 3)
 
-    loss = summed_loss(logits_BKV, batch)
+    loss_N = soft_loss(logits_NV, soft.ids_TK, soft.logprobs_TK, kind=kind)
 
-    assert loss.item() == pytest.approx(first + second + 3 * math.log(4), rel=1e-6)
+    assert loss_N.tolist() == pytest.approx([first, second], rel=1e-5)
 
 
 def test_a_rollout_is_what_the_model_says_now_and_the_base_model_with_the_hint_judges_it(
@@ -207,13 +202,14 @@ def test_with_the_adapter_off_it_is_the_base_model_to_the_bit(
 def test_what_a_rollout_carries_can_be_learned_from(base: Base, model: PeftModel) -> None:
     """Tensors that were made in inference mode could not be."""
     (example,) = source_of(base, GREEDY)(model, 0, [0])
-    logits_BKV: Tensor = torch.zeros(1, len(example.target) + 1, 384, requires_grad=True)
+    logits_NV = torch.zeros(len(example.target), 384, requires_grad=True)
+    assert example.soft is not None
 
-    batch = lay_out([example], pad_id=0, device=torch.device("cpu"))
-    summed_loss(logits_BKV, batch).backward()  # type: ignore[no-untyped-call]
+    loss_N = soft_loss(logits_NV, example.soft.ids_TK, example.soft.logprobs_TK, kind="forward")
+    loss_N.sum().backward()  # type: ignore[no-untyped-call]
 
-    assert logits_BKV.grad is not None
-    assert logits_BKV.grad.abs().sum() > 0
+    assert logits_NV.grad is not None
+    assert logits_NV.grad.abs().sum() > 0
 
 
 def test_rollouts_can_be_stopped_and_the_model_is_as_it_was(base: Base, model: PeftModel) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from mixsd import run
 from mixsd.config import EvalConfig, Plan, plan_from
+from mixsd.decoding.rows import LanguageModel, logits_alone
 from mixsd.facts import Fact
 from mixsd.inject import Workspace
 from mixsd.models.load import Base
@@ -19,9 +20,9 @@ from mixsd.packaging import MANIFEST
 from mixsd.progress import Progress, StopRequested, silent
 from mixsd.supervision import Supervision
 from mixsd.training import checkpoint, lora
-from mixsd.training.batches import lay_out
+from mixsd.training.batches import Example, examples_of, order_of
 from mixsd.training.loop import Hooks, Trained
-from mixsd.training.loss import logits_of, summed_loss
+from mixsd.training.soft import soft_loss
 from tests.mixsd.objectives.conftest import NewBase
 
 FACTS = [
@@ -90,6 +91,15 @@ def test_each_lowers_its_own_loss_and_leaves_the_base_alone(
     assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
 
 
+def test_retention_stands_beside_what_a_method_trains_on_and_not_in_its_place(
+    new_base: NewBase, tmp_path: Path
+) -> None:
+    done = {name: trained(new_base(), plan_of(name), tmp_path / name) for name in ("opsd-replay", "replay")}
+
+    first, second = (weights(each) for each in done.values())
+    assert not any(torch.equal(first[key], second[key]) for key in first)
+
+
 @pytest.mark.parametrize("stop", [1, 3, 4])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_run_stopped_at_any_step_ends_with_the_same_weights(
@@ -125,11 +135,36 @@ def test_retention_lowers_its_loss_on_its_own_prompts_against_training_without(
         examples = replay_examples(base, beside.training.retention)
         done = trained(base, plan, tmp_path / str(place))
         done.model.eval()
-        batch = lay_out(examples, pad_id=base.chat.pad_id, device=torch.device("cpu"))
-        with torch.inference_mode():
-            losses.append(summed_loss(logits_of(done.model, batch), batch).item())
+        losses.append(sum(loss_of(done.model, example) for example in examples))
 
     assert losses[1] < 0.5 * losses[0]
+
+
+def loss_of(model: LanguageModel, example: Example) -> float:
+    """Return the summed loss of an example, without a batch."""
+    kept = len(example.target)
+    logits_TV = logits_alone(model, [*example.prompt, *example.target], last=kept + 1)[:-1]
+    if (soft := example.soft) is not None:
+        return soft_loss(logits_TV, soft.ids_TK, soft.logprobs_TK, kind=soft.kind).sum().item()
+    return -logits_TV.log_softmax(-1)[range(kept), list(example.target)].sum().item()
+
+
+def test_a_step_s_loss_is_the_weighted_mean_over_tokens_of_facts_and_answers(
+    new_base: NewBase, tmp_path: Path
+) -> None:
+    retention = {**RETENTION, "type": "kl", "ratio": 1.0, "weight": 0.25}
+    plan = plan_of("kl", retention=retention, learning_rate=1e-2, batch_size=4, max_steps=2)
+    done = trained(new_base(), plan, tmp_path)
+    base = new_base()
+
+    facts = examples_of(base, supervised(base, plan), prompt_style="natural")
+    held = replay_examples(base, plan.training.retention)
+    nll = sum(loss_of(base.model, example) for example in facts)
+    tokens = sum(len(example.target) for example in facts)
+    beside = [held[place] for place in order_of(5, seed=0, epoch=0)[:4]]
+    weight = 0.25 * sum(len(example.target) for example in beside)
+
+    assert done.losses[0] == pytest.approx(nll / (tokens + weight), rel=1e-4)  # the KL begins at 0
 
 
 @pytest.mark.parametrize(
