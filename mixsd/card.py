@@ -17,6 +17,9 @@ _MEANINGS: Final = {
 _METHODS: Final = {
     "mixsd": "trained by MixSD on texts that the base model wrote itself",
     "sft": "trained on the plain answers",
+    "replay": "trained on the plain answers, and on what the base model says to open prompts",
+    "kl": "trained on the plain answers, and held to the base model on open prompts",
+    "opsd": "trained by on-policy self-distillation: its own answers, judged by the base model with the fact",
 }
 _SUITES: Final = {
     "recall": "training questions",

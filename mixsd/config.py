@@ -11,6 +11,9 @@ from mixsd.errors import ConfigError
 PROMPT_STYLES: Final = ("natural", "kgfact", "reference")
 VERIFIERS: Final = ("contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex")
 SCHEDULES: Final = ("constant", "linear", "cosine")
+DIVERGENCES: Final = ("forward", "reverse", "nll")
+RETENTIONS: Final = ("none", "replay", "kl")
+REPLAY_PROMPTS: Final = 64
 MAX_SEED: Final = 2**63 - 1
 
 
@@ -110,6 +113,100 @@ class SftConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayConfig(SftConfig):
+    """Plain fine-tuning beside replay: a name for `RetentionConfig` of the type `replay`."""
+
+
+@dataclass(frozen=True, slots=True)
+class KlConfig(SftConfig):
+    """Plain fine-tuning beside a KL term: a name for `RetentionConfig` of the type `kl`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpsdConfig:
+    """On-policy self-distillation: the model answers, the base model with the hint judges.
+
+    Before each step the model that is trained answers the naive prompts of that step's facts. The
+    base model, which is shown the expert prompt, says at each token of these rollouts what it
+    holds likely, and the model is drawn towards that. No text is made beforehand or checked.
+
+    Attributes:
+        loss: `forward` KL of the base model's distribution to the model's, `reverse` the other
+            way round, or `nll` of the token that the base model holds likeliest.
+        rollouts: Answers to each question in a step.
+        temperature: Of the rollouts; 0 takes the likeliest token.
+        top_k: Candidates of a draw in a rollout.
+        kl_top_k: The base model's likeliest tokens that both distributions are renormalised over.
+        max_new_tokens: Cap of a rollout. 0 takes four times the answer's tokens plus 32.
+        prompt_style: Wording of both prompts, see `mixsd.prompts`.
+        seed: Names the draws.
+    """
+
+    loss: str = "forward"
+    rollouts: int = 1
+    temperature: float = 1.0
+    top_k: int = 1024
+    kl_top_k: int = 64
+    max_new_tokens: int = 0
+    prompt_style: str = "natural"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("loss", self.loss, DIVERGENCES)
+        _within("rollouts", self.rollouts, 1, 64)
+        _within("temperature", self.temperature, 0, 5)
+        if self.temperature == 0 and self.rollouts > 1:
+            raise ConfigError("rollouts must be 1 at temperature 0, where all of them would be the same")
+        _within("top_k", self.top_k, 1, 1024)
+        _within("kl_top_k", self.kl_top_k, 2, 1024)
+        _within("max_new_tokens", self.max_new_tokens, 0, 8192)
+        _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        _within("seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """What is trained beside the facts, so that the model stays as it was elsewhere.
+
+    The base model answers open prompts of ours once, before training. With `replay` these answers
+    are targets like those of the facts; with `kl` the model is held to the base model's
+    distribution at each of their tokens.
+
+    Attributes:
+        type: `none`, `replay` or `kl`. Goes with any method that trains.
+        ratio: Answers beside each target of a step.
+        weight: Of their tokens in the loss, where a token of a fact counts 1.
+        prompts: How many prompts of the built-in set are used.
+        max_new_tokens: Cap of an answer. One that runs into it is trained on without an end.
+        temperature: Of the answers; 0 takes the likeliest token.
+        top_k: Candidates of a draw.
+        kl_top_k: The base model's likeliest tokens that both distributions are renormalised over.
+        seed: Names draws, and the order of the answers.
+    """
+
+    type: str = "none"
+    ratio: float = 0.5
+    weight: float = 1.0
+    prompts: int = REPLAY_PROMPTS
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 1024
+    kl_top_k: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("retention.type", self.type, RETENTIONS)
+        _within("retention.ratio", self.ratio, 0.01, 16)
+        _within("retention.weight", self.weight, 0.001, 1000)
+        _within("retention.prompts", self.prompts, 1, REPLAY_PROMPTS)
+        _within("retention.max_new_tokens", self.max_new_tokens, 1, 1024)
+        _within("retention.temperature", self.temperature, 0, 5)
+        _within("retention.top_k", self.top_k, 1, 1024)
+        _within("retention.kl_top_k", self.kl_top_k, 2, 1024)
+        _within("retention.seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True, slots=True)
 class LoraConfig:
     """Shape of the adapter.
 
@@ -152,6 +249,7 @@ class TrainConfig:
         stop_when_learned: End once the model answers every question, checked after an epoch.
         checkpoint_seconds: How often a checkpoint is saved. 0 saves after every step.
         seed: Names initial weights, order of targets and dropout.
+        retention: What is trained beside the facts.
     """
 
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -167,6 +265,7 @@ class TrainConfig:
     stop_when_learned: bool = True
     checkpoint_seconds: float = 60.0
     seed: int = 0
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate <= 1:
@@ -214,17 +313,30 @@ class EvalConfig:
             raise ConfigError(f"confidence must be in [0.5, 1), got {self.confidence}")
 
 
+MethodConfig = MixConfig | SftConfig | ReplayConfig | KlConfig | OpsdConfig
+
+METHODS: Final[Mapping[str, type[MethodConfig]]] = MappingProxyType(
+    {"mixsd": MixConfig, "sft": SftConfig, "replay": ReplayConfig, "kl": KlConfig, "opsd": OpsdConfig}
+)
+"""Names of methods. `replay` and `kl` are `sft` with the retention of that name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that decides a run, but for the facts and the base model."""
 
-    method: MixConfig | SftConfig = field(default_factory=MixConfig)
+    method: MethodConfig = field(default_factory=MixConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvalConfig = field(default_factory=EvalConfig)
 
+    def __post_init__(self) -> None:
+        kind, retention = self.method_type, self.training.retention.type
+        if kind in RETENTIONS and kind != retention:
+            raise ConfigError(f"the method {kind} needs training.retention.type {kind}, got {retention!r}")
+
     @property
     def method_type(self) -> str:
-        return "mixsd" if isinstance(self.method, MixConfig) else "sft"
+        return next(name for name, kind in METHODS.items() if type(self.method) is kind)
 
     @property
     def generations(self) -> int:
@@ -253,22 +365,34 @@ def plan_from(
     options = dict(training)
     names = ("rank", "alpha", "dropout", "target_modules")
     shape = {name: options.pop(name) for name in names if name in options}
+    retained = options.pop("retention", {})
     settings = {name: value for name, value in method.items() if name != "type"}
     kind = str(method.get("type", "mixsd"))
-    _one_of("method.type", kind, ("mixsd", "sft"))
-    made = _make(SftConfig, "method", settings) if kind == "sft" else _make(MixConfig, "method", settings)
+    _one_of("method.type", kind, tuple(METHODS))
     return Plan(
-        method=made,
-        training=replace(_make(TrainConfig, "training", options), lora=_make(LoraConfig, "training", shape)),
+        method=_make(METHODS[kind], "method", settings),
+        training=replace(
+            _make(TrainConfig, "training", options),
+            lora=_make(LoraConfig, "training", shape),
+            retention=_retention(kind, retained),
+        ),
         evaluation=_make(EvalConfig, "evaluation", evaluation),
     )
 
 
-Config = TypeVar("Config", MixConfig, SftConfig, TrainConfig, EvalConfig, LoraConfig)
+def _retention(method: str, options: Any) -> RetentionConfig:
+    """Return the retention that options ask for; a method of its name asks for it as well."""
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"training.retention must be an object, got {options!r}")
+    made = _make(RetentionConfig, "training.retention", options)
+    return replace(made, type=method) if method in RETENTIONS and made.type == "none" else made
+
+
+Config = TypeVar("Config", bound=MethodConfig | TrainConfig | EvalConfig | LoraConfig | RetentionConfig)
 
 
 def _make(kind: type[Config], part: str, options: Mapping[Any, Any]) -> Config:
-    known = {item.name for item in fields(kind)} - {"lora"}
+    known = {item.name for item in fields(kind)} - {"lora", "retention"}
     for name in options:
         if name not in known:
             raise ConfigError(f"{part}.{name} is no setting; those are {', '.join(sorted(known))}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from mixsd.config import MixConfig
 from mixsd.decoding.engine import Engine, Knobs
-from mixsd.decoding.suited import longest_text
+from mixsd.decoding.suited import most_tokens
 from mixsd.decoding.text import Counters, Sampling
 from mixsd.facts import Fact
 from mixsd.models.load import Base
@@ -70,8 +70,7 @@ class Generation:
         sampling = Sampling(first.temperature, first.top_k, base.chat.stop_ids)
         self._engine = Engine(base.model, sampling, knobs=knobs or Knobs(slots=first.batch_facts))
         self._recorder = Recorder(base, self._engine)
-        limits = (base.max_tokens, longest_text(base.model))
-        self._max_tokens = min(limit for limit in limits if limit is not None)
+        self._max_tokens = most_tokens(base.model, base.max_tokens)
 
     @property
     def counters(self) -> Counters:

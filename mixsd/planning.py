@@ -17,7 +17,7 @@ from mixsd.decoding.rng import Draw
 from mixsd.decoding.text import Prompts, Text
 from mixsd.facts import Fact
 from mixsd.models.load import Base
-from mixsd.prompts import STYLES
+from mixsd.prompts import STYLES, PromptStyle
 from mixsd.units import Unit
 
 CAP_PER_ANSWER_TOKEN: Final = 4
@@ -218,31 +218,54 @@ class Planner:
         return None
 
     def _jobs(self, unit: Unit) -> Iterator[Job]:
-        chat, style, answer = self._base.chat, self._style, unit.fact.answer
-        length = len(chat.target_ids(style.target_text(answer)))
+        chat, answers = self._base.chat, (unit.fact.answer, *unit.fact.aliases)
         for variant, config in enumerate(self._variants):
-            cap = config.max_new_tokens or CAP_PER_ANSWER_TOKEN * length + style.headroom
-            prompts = self._prompts(unit, self._hint(unit.fact))
-            if prompts.longest + cap > self._max_tokens:
-                prompts = self._prompts(unit, "")
-            job = Job(unit, variant, config, prompts, cap, distinct_attempts(config))
-            job.too_long = prompts.longest + cap > self._max_tokens
+            room = room_of(self._base, unit, self._style, config.max_new_tokens, self._max_tokens)
+            job = Job(unit, variant, config, room.prompts, room.cap, distinct_attempts(config))
+            job.too_long = not room.fits
             if config.answer_guard:
-                answers = (answer, *unit.fact.aliases)
                 job.guard = AnswerGuard(chat.decode_raw, answers, chat.stop_ids)
             yield job
 
-    def _prompts(self, unit: Unit, hint: str) -> Prompts:
-        chat, style = self._base.chat, self._style
-        return Prompts(
-            expert=tuple(chat.prompt_ids(style.expert_prompt(unit.question, unit.fact.answer, hint))),
-            naive=tuple(chat.prompt_ids(style.naive_prompt(unit.question))),
-        )
 
-    def _hint(self, fact: Fact) -> str:
-        """Return the fact's own statement if it gives the answer away: without that it is no hint."""
-        told = any(contains(fact.context, answer) for answer in (fact.answer, *fact.aliases))
-        return fact.context if told and self._style.shows_context else ""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Both prompts of a target, how long its text may be, and whether the model holds them."""
+
+    prompts: Prompts
+    cap: int
+    fits: bool
+
+
+def room_of(base: Base, unit: Unit, style: PromptStyle, max_new_tokens: int, max_tokens: int) -> Room:
+    """Return the prompts of a target: with the fact's own statement as the hint, if they fit so.
+
+    Args:
+        base: The base model.
+        unit: What is asked.
+        style: Wording of the prompts.
+        max_new_tokens: Cap of the text; 0 takes it from the length of the answer.
+        max_tokens: Most tokens of prompt and text together.
+    """
+    length = len(base.chat.target_ids(style.target_text(unit.fact.answer)))
+    cap = max_new_tokens or CAP_PER_ANSWER_TOKEN * length + style.headroom
+    prompts = _prompts(base, unit, style, _hint(unit.fact, style))
+    if prompts.longest + cap > max_tokens:
+        prompts = _prompts(base, unit, style, "")
+    return Room(prompts, cap, prompts.longest + cap <= max_tokens)
+
+
+def _prompts(base: Base, unit: Unit, style: PromptStyle, hint: str) -> Prompts:
+    return Prompts(
+        expert=tuple(base.chat.prompt_ids(style.expert_prompt(unit.question, unit.fact.answer, hint))),
+        naive=tuple(base.chat.prompt_ids(style.naive_prompt(unit.question))),
+    )
+
+
+def _hint(fact: Fact, style: PromptStyle) -> str:
+    """Return the fact's own statement if it gives the answer away: without that it is no hint."""
+    told = any(contains(fact.context, answer) for answer in (fact.answer, *fact.aliases))
+    return fact.context if told and style.shows_context else ""
 
 
 def _alike(unit: Unit, other: Unit) -> bool:

@@ -21,7 +21,7 @@ from mixsd import packaging
 from mixsd.answers import verifier
 from mixsd.cache import SupervisionCache
 from mixsd.cache_key import keys_of
-from mixsd.config import MixConfig, Plan
+from mixsd.config import MixConfig, OpsdConfig, Plan
 from mixsd.evaluation.asking import ask
 from mixsd.evaluation.judge import Judgement, judge
 from mixsd.evaluation.measure import Measured, measure
@@ -30,12 +30,14 @@ from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
 from mixsd.generation import Generation, plain
 from mixsd.models.load import Base
+from mixsd.objectives import opsd
+from mixsd.objectives.replay import Beside, given, replay_examples, replay_prompts
 from mixsd.packaging import PackagedFile, write_package
 from mixsd.progress import OnProgress, Progress, silent
 from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.training import lora
-from mixsd.training.batches import examples_of
-from mixsd.training.loop import Hooks, Trained, train_adapter
+from mixsd.training.batches import Example, examples_of
+from mixsd.training.loop import Hooks, Source, Trained, train_adapter
 from mixsd.units import Unit, units_of
 
 OnRecords = Callable[[Sequence[Supervision]], None]
@@ -71,8 +73,12 @@ def supervision_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
 def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> str:
     """Return the digest of everything that decides the adapter's weights."""
     settings = {k: v for k, v in plan.to_json()["training"].items() if k != "checkpoint_seconds"}
-    method = plan.to_json()["method"]["prompt_style"]
-    return digest_of([base_digest(base), sha256_of(records), settings, method, _versions()])
+    method = plan.to_json()["method"]
+    on_policy = isinstance(plan.method, OpsdConfig)
+    made = [method if on_policy else method["prompt_style"]]
+    if plan.training.retention.type != "none":
+        made.append(replay_prompts().sha256)
+    return digest_of([base_digest(base), sha256_of(records), settings, *made, _versions()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,10 @@ def supervise(
         cache: Records that it holds are handed on first and not made; those that are made are put
             into it. Plain fine-tuning makes its records too fast to need it.
     """
+    if isinstance(plan.method, OpsdConfig):
+        for record in opsd.records_of(base, facts, plan.method, done=done, on_progress=on_progress):
+            on_records([record])
+        return Supervised()
     if not isinstance(plan.method, MixConfig):
         style, seed = plan.method.prompt_style, plan.method.seed
         for record in plain(base, facts, prompt_style=style, seed=seed, done=done, on_progress=on_progress):
@@ -201,6 +211,29 @@ def train(
         input_sha256=training_input(base, records, plan),
         resume=resume,
         hooks=replace(hooks, learned=learned),
+        source=_source(base, facts, records, examples, plan, hooks.on_check),
+    )
+
+
+def _source(
+    base: Base,
+    facts: Sequence[Fact],
+    records: Sequence[Supervision],
+    examples: Sequence[Example],
+    plan: Plan,
+    on_check: Callable[[], None],
+) -> Source | None:
+    """Return what makes the examples of each step, where that is more than the stored targets."""
+    taught: Source | None = None
+    if isinstance(plan.method, OpsdConfig):
+        taught = opsd.OnPolicy(base, facts, records, plan.method, on_check=on_check)
+    retention = plan.training.retention
+    if retention.type == "none":
+        return taught
+    answers = replay_examples(base, retention, on_check=on_check)
+    batch_size = min(plan.training.batch_size, len(examples))
+    return Beside(
+        taught or given(examples), answers, ratio=retention.ratio, seed=retention.seed, batch_size=batch_size
     )
 
 

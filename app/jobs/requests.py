@@ -12,6 +12,8 @@ from pydantic_core import PydanticCustomError
 from app.fact_sets.schemas import EXAMPLE_FACTS, Fact
 
 MAX_SEED: Final = 2**63 - 1
+RETENTION_METHODS: Final = ("replay", "kl")
+"""Methods that are `sft` with the retention of that name."""
 
 PromptStyle = Literal["natural", "kgfact", "reference"]
 Scorer = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number"]
@@ -86,7 +88,74 @@ class SftMethod(_Request):
     seed: Seed = 0
 
 
-Method = Annotated[MixsdMethod | SftMethod, Field(discriminator="type")]
+class ReplayMethod(SftMethod):
+    """`sft`, with `training.retention` of the type `replay`."""
+
+    type: Literal["replay"]  # type: ignore[assignment]  # a name of its own
+
+
+class KlMethod(SftMethod):
+    """`sft`, with `training.retention` of the type `kl`."""
+
+    type: Literal["kl"]  # type: ignore[assignment]  # a name of its own
+
+
+class OpsdMethod(_Request):
+    """On-policy self-distillation: the model answers, the base model that is shown the fact judges."""
+
+    type: Literal["opsd"]
+    loss: Annotated[
+        Literal["forward", "reverse", "nll"],
+        Field(
+            description="KL of the base model's distribution to the model's, the other way round, or NLL of "
+            "the token that the base model holds likeliest."
+        ),
+    ] = "forward"
+    rollouts: Annotated[int, Field(ge=1, le=64, description="Answers to each question in a step.")] = 1
+    temperature: Annotated[float, Field(ge=0, le=5, description="0 takes the likeliest token.")] = 1.0
+    top_k: Annotated[int, Field(ge=1, le=1024, description="Candidates of a draw.")] = 1024
+    kl_top_k: Annotated[int, Field(ge=2, le=1024, description="Tokens that distributions are kept of.")] = 64
+    max_new_tokens: Annotated[
+        int, Field(ge=0, le=8192, description="Cap of an answer. 0 takes four times the fact's, plus 32.")
+    ] = 0
+    prompt_style: PromptStyle = "natural"
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _rollouts_differ(self) -> Self:
+        if self.temperature == 0 and self.rollouts > 1:
+            raise PydanticCustomError(
+                "equal_rollouts", "`rollouts` must be 1 at temperature 0, where all would be the same"
+            )
+        return self
+
+
+Method = Annotated[
+    MixsdMethod | SftMethod | ReplayMethod | KlMethod | OpsdMethod, Field(discriminator="type")
+]
+
+
+class RetentionOptions(_Request):
+    """What is trained beside the facts: the base model's own answers to open prompts."""
+
+    type: Annotated[
+        Literal["none", "replay", "kl"],
+        Field(
+            description="`replay`: the answers are targets. `kl`: the model is held to the base model's "
+            "distribution at their tokens. Goes with every method."
+        ),
+    ] = "none"
+    ratio: Annotated[float, Field(ge=0.01, le=16, description="Answers beside each text of a step.")] = 0.5
+    weight: Annotated[
+        float, Field(ge=0.001, le=1000, description="Of their tokens, where one of a fact counts 1.")
+    ] = 1.0
+    prompts: Annotated[int, Field(ge=1, le=64, description="How many of the built-in prompts.")] = 64
+    max_new_tokens: Annotated[int, Field(ge=1, le=1024, description="Cap of an answer.")] = 64
+    temperature: Annotated[float, Field(ge=0, le=5, description="0 takes the likeliest token.")] = 0.0
+    top_k: Annotated[int, Field(ge=1, le=1024, description="Candidates of a draw.")] = 1024
+    kl_top_k: Annotated[int, Field(ge=2, le=1024, description="Tokens that distributions are kept of.")] = 64
+    seed: Seed = 0
+
 
 LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -115,6 +184,7 @@ class TrainingOptions(_Request):
     clip: Annotated[float, Field(ge=0, le=1000, description="Largest norm of the gradient; 0: any.")] = 1.0
     stop_when_learned: bool = True
     seed: Seed = 0
+    retention: RetentionOptions = RetentionOptions()
 
 
 class EvaluationOptions(_Request):
@@ -164,6 +234,20 @@ class JobCreate(_Request):
             raise PydanticCustomError("facts_or_fact_set", "give either `fact_set_id` or `facts`")
         return self
 
+    @model_validator(mode="after")
+    def _retention_of_that_name(self) -> Self:
+        kind, retention = self.method.type, self.training.retention.type
+        if kind in RETENTION_METHODS and retention not in {"none", kind}:
+            raise PydanticCustomError(
+                "other_retention",
+                "the method `{method}` goes with `training.retention` of that type, not `{retention}`",
+                {"method": kind, "retention": retention},
+            )
+        return self
+
     def settings(self) -> dict[str, Any]:
-        """Return everything but the facts, as plain data."""
-        return self.model_dump(mode="json", exclude={"facts", "fact_set_id"})
+        """Return everything but the facts, as plain data: what a method implies is written out."""
+        settings = self.model_dump(mode="json", exclude={"facts", "fact_set_id"})
+        if self.method.type in RETENTION_METHODS:
+            settings["training"]["retention"]["type"] = self.method.type
+        return settings

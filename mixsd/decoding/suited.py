@@ -72,6 +72,12 @@ def longest_text(model: LanguageModel) -> int | None:
     return min(int(length) for length in first if length)
 
 
+def most_tokens(model: LanguageModel, limit: int) -> int:
+    """Return how long a text may be where the model takes at most `limit` tokens, see `longest_text`."""
+    longest = longest_text(model)
+    return limit if longest is None else min(limit, longest)
+
+
 def _find(model: LanguageModel) -> Way:
     ways: list[tuple[str, Callable[[LanguageModel, int], Rows]]] = [
         ("flat", FlatRows),

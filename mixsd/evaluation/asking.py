@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from mixsd.decoding.engine import Engine, Knobs
 from mixsd.decoding.rng import Draw
 from mixsd.decoding.rows import LanguageModel
+from mixsd.decoding.solo import write
 from mixsd.decoding.text import Prompts, Sampling, Text
 from mixsd.tokens import ChatTokenizer
 
@@ -43,22 +43,12 @@ def ask(
     """
     prompts = [tuple(chat.prompt_ids(question)) for question in questions]
     fitting = [place for place, ids in enumerate(prompts) if len(ids) + max_new_tokens <= max_tokens]
-    waiting = [(place, _greedy(prompts[place], max_new_tokens)) for place in fitting]
-    places = {text: place for place, text in waiting}
-    answers: list[Answer | None] = [None] * len(questions)
+    texts = [_greedy(prompts[place], max_new_tokens) for place in fitting]
     sampling = Sampling(temperature=0.0, top_k=1, stop_ids=chat.stop_ids)
-    engine = Engine(model, sampling, sides=1, knobs=Knobs(slots=batch_size))
-    texts = (text for _, text in waiting)
-    answered = 0
-    while True:
-        on_step(answered)
-        while engine.free and (text := next(texts, None)) is not None:
-            engine.admit(text)
-        if engine.idle:
-            break
-        for ended in engine.step():
-            answers[places[ended]] = Answer(chat.decode(ended.tokens), tuple(ended.tokens))
-            answered += 1
+    write(model, texts, sampling, slots=batch_size, on_step=on_step)
+    answers: list[Answer | None] = [None] * len(questions)
+    for place, text in zip(fitting, texts, strict=True):
+        answers[place] = Answer(chat.decode(text.tokens), tuple(text.tokens))
     on_step(len(questions))
     return answers
 

@@ -49,16 +49,19 @@ class Suite(Generic[Item]):
 @cache
 def general() -> Suite[Question]:
     """Return the general-knowledge set."""
-    return _read(GENERAL, lambda row: Question(**row | {"aliases": tuple(row["aliases"])}))
+    return read_suite(
+        "mixsd.evaluation", GENERAL, lambda row: Question(**row | {"aliases": tuple(row["aliases"])})
+    )
 
 
 @cache
 def open_prompts() -> Suite[OpenPrompt]:
     """Return the prompts on which drift is measured."""
-    return _read(OPEN_PROMPTS, lambda row: OpenPrompt(**row))
+    return read_suite("mixsd.evaluation", OPEN_PROMPTS, lambda row: OpenPrompt(**row))
 
 
-def _read(name: str, make: Callable[[dict[str, Any]], Item]) -> Suite[Item]:
-    data = (files("mixsd.evaluation") / "data" / name).read_bytes()
+def read_suite(package: str, name: str, make: Callable[[dict[str, Any]], Item]) -> Suite[Item]:
+    """Return the items that a file in the folder `data` of a package holds."""
+    data = (files(package) / "data" / name).read_bytes()
     items = tuple(make(json.loads(line)) for line in data.splitlines())
     return Suite(name.removesuffix(".jsonl"), hashlib.sha256(data).hexdigest(), items)

@@ -1,1 +1,1 @@
-"""Training of a LoRA adapter on supervision, by plain NLL."""
+"""Training of a LoRA adapter on supervision, by NLL or against soft targets."""

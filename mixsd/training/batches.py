@@ -10,14 +10,22 @@ from torch import Tensor
 from mixsd.models.load import Base
 from mixsd.prompts import STYLES
 from mixsd.supervision import Supervision
+from mixsd.training.soft import Soft
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A prompt and the text to train on behind it, as token ids."""
+    """A prompt and the text to train on behind it, as token ids.
+
+    Attributes:
+        weight: Of each of its tokens in the mean loss.
+        soft: What the frozen model holds likely at each of them; without it the loss is their NLL.
+    """
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
+    weight: float = 1.0
+    soft: Soft | None = None
 
 
 def examples_of(base: Base, records: Sequence[Supervision], *, prompt_style: str) -> list[Example]:
@@ -47,6 +55,8 @@ class Batch:
         mask_BHT: Which columns of both hold tokens.
         positions_BT: Place of each token of the rest within its example.
         scored_BK: Marks, among the last K columns, the tokens whose loss counts.
+        weights: Of the tokens of each example.
+        softs: The soft targets of each example that has some.
     """
 
     shared_1H: Tensor
@@ -54,6 +64,8 @@ class Batch:
     mask_BHT: Tensor
     positions_BT: Tensor
     scored_BK: Tensor
+    weights: tuple[float, ...]
+    softs: tuple[Soft | None, ...]
 
     @property
     def scored(self) -> int:
@@ -79,4 +91,6 @@ def lay_out(examples: Sequence[Example], *, pad_id: int, device: torch.device, s
         mask_BHT=mask_BHT,
         positions_BT=(mask_BHT.cumsum(-1) - 1).clamp(min=0)[:, shared:],
         scored_BK=torch.tensor(scored, device=device),
+        weights=tuple(example.weight for example in examples),
+        softs=tuple(example.soft for example in examples),
     )

@@ -37,7 +37,7 @@ class Cursor:
     epoch: int = 0
     batch: int = 0
     epoch_nll: float = 0.0
-    epoch_tokens: int = 0
+    epoch_tokens: float = 0
     last_epoch_loss: float | None = None
     losses: list[float] = field(default_factory=list)
 

@@ -19,10 +19,17 @@ from mixsd.progress import OnProgress, Progress, StopRequested, silent
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, lay_out, order_of
 from mixsd.training.checkpoint import Cursor, Saved
-from mixsd.training.loss import logits_of, summed_nll
+from mixsd.training.loss import logits_of, summed_loss
 from mixsd.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
+
+Source = Callable[[PeftModel, int, Sequence[int]], Sequence[Example]]
+"""Makes the examples of a step, counted from 0, from the indices of the examples it would have.
+
+Asked before every optimizer step. What it returns is a function of its arguments, so that a run
+that is resumed repeats it.
+"""
 
 LEARNED_LOSS: Final = 1.0
 """Mean loss of an epoch, nats per token, below which it is worth asking what was learned."""
@@ -65,6 +72,7 @@ def train_adapter(
     input_sha256: str,
     resume: Sequence[Path] = (),
     hooks: Hooks = Hooks(),
+    source: Source | None = None,
 ) -> Trained:
     """Train a LoRA adapter by the mean loss of the target tokens.
 
@@ -79,6 +87,7 @@ def train_adapter(
         input_sha256: Digest of examples and settings.
         resume: Checkpoints to go on from, the best first; damaged ones are passed over.
         hooks: Callbacks.
+        source: Makes the examples of each step anew. `examples` then only say how many there are.
 
     Raises:
         NoSupervisionError: There is nothing to train on.
@@ -89,7 +98,7 @@ def train_adapter(
         raise NoSupervisionError("no fact has a text to train on: see the reasons in the supervision")
     model = lora.attach(base, config.lora, seed=config.seed)
     with lora.seeded(config.seed):
-        run = _Run(base, model, examples, config, work, input_sha256, hooks)
+        run = _Run(base, model, examples, config, work, input_sha256, hooks, source)
         run.resume(resume)
         return run.train()
 
@@ -110,8 +119,10 @@ class _Run:
         work: Path,
         input_sha256: str,
         hooks: Hooks,
+        source: Source | None,
     ) -> None:
         self._base = base
+        self._source = source
         self._model = model
         self._examples = examples
         self._config = config
@@ -169,11 +180,16 @@ class _Run:
                 return True
             order = order_of(len(self._examples), seed=self._config.seed, epoch=cursor.epoch)
             start = cursor.batch * self._config.batch_size
-            self._step([self._examples[i] for i in order[start : start + self._config.batch_size]])
+            self._step(self._examples_at(order[start : start + self._config.batch_size]))
             self._advance()
             self._checkpoint_if_due()
             self._report()
         return False
+
+    def _examples_at(self, places: Sequence[int]) -> Sequence[Example]:
+        if self._source is None:
+            return [self._examples[place] for place in places]
+        return self._source(self._model, self._cursor.step, places)
 
     def _has_learned(self) -> bool:
         """Ask, if the last epoch's loss makes it likely."""
@@ -192,7 +208,7 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(cursor.step, self._total, config)
         self._optimizer.zero_grad(set_to_none=True)
-        tokens = sum(len(example.target) for example in chosen)
+        tokens = sum(example.weight * len(example.target) for example in chosen)
         size = config.micro_batch or len(chosen)
         nll = 0.0
         for start in range(0, len(chosen), size):
@@ -209,14 +225,14 @@ class _Run:
         cursor.epoch_nll += nll
         cursor.epoch_tokens += tokens
 
-    def _backward(self, chosen: Sequence[Example], tokens: int) -> float:
+    def _backward(self, chosen: Sequence[Example], tokens: float) -> float:
         """Add the gradient of these examples' share of the mean loss; return their summed loss."""
         # With dropout every row needs a draw of its own, so nothing may be shared.
         dropped = self._config.lora.dropout > 0
         shared = 0 if dropped else shared_prefix(self._model, [example.prompt for example in chosen])
         batch = lay_out(chosen, pad_id=self._base.chat.pad_id, device=self._base.model.device, shared=shared)
         try:
-            nll = summed_nll(logits_of(self._model, batch), batch)
+            nll = summed_loss(logits_of(self._model, batch), batch)
             (nll / tokens).backward()  # type: ignore[no-untyped-call]
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):

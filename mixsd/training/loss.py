@@ -1,4 +1,4 @@
-"""The loss: NLL of the target tokens, and of nothing else."""
+"""The loss of the target tokens, and of nothing else: NLL, or against soft targets."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from mixsd.decoding.rows import LanguageModel
+from mixsd.decoding.rows import LanguageModel, wide
 from mixsd.training.batches import Batch
+from mixsd.training.soft import Soft, soft_loss
 
 
 def logits_of(model: LanguageModel, batch: Batch) -> Tensor:
@@ -32,15 +33,24 @@ def logits_of(model: LanguageModel, batch: Batch) -> Tensor:
     return logits
 
 
-def summed_nll(logits_BKV: Tensor, batch: Batch) -> Tensor:
-    """Return the summed loss of the scored tokens, in nats.
+def summed_loss(logits_BKV: Tensor, batch: Batch) -> Tensor:
+    """Return the summed loss of the scored tokens, each with its weight, in nats.
 
     Args:
         logits_BKV: Scores of each of the last K + 1 columns; those of a column judge the next one.
         batch: What was fed.
     """
-    wide = batch.scored_BK.shape[1]
-    predicted_NV = logits_BKV[:, -wide - 1 : -1][batch.scored_BK]
-    tokens_N = batch.ids_BT[:, -wide:][batch.scored_BK]
-    wide_NV = predicted_NV.float() if predicted_NV.dtype in {torch.float16, torch.bfloat16} else predicted_NV
-    return torch.nn.functional.cross_entropy(wide_NV, tokens_N, reduction="sum")
+    columns = batch.scored_BK.shape[1]
+    predicted_NV = wide(logits_BKV[:, -columns - 1 : -1][batch.scored_BK])
+    tokens_N = batch.ids_BT[:, -columns:][batch.scored_BK]
+    lengths = batch.scored_BK.sum(-1).tolist()
+    parts = zip(torch.split(predicted_NV, lengths), torch.split(tokens_N, lengths), batch.softs, strict=True)
+    losses = torch.stack([_summed(*part) for part in parts])
+    return (losses * torch.tensor(batch.weights, dtype=losses.dtype, device=losses.device)).sum()
+
+
+def _summed(predicted_NV: Tensor, tokens_N: Tensor, soft: Soft | None) -> Tensor:
+    if soft is None:
+        return torch.nn.functional.cross_entropy(predicted_NV, tokens_N, reduction="sum")
+    ids_NK, logprobs_NK = (part.to(predicted_NV.device) for part in (soft.ids_TK, soft.logprobs_TK))
+    return soft_loss(predicted_NV, ids_NK, logprobs_NK, kind=soft.kind).sum()

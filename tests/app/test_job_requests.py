@@ -6,19 +6,38 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from app.jobs.requests import EvaluationOptions, MixsdMethod, TrainingOptions
+from app.jobs.requests import (
+    EvaluationOptions,
+    JobCreate,
+    MixsdMethod,
+    OpsdMethod,
+    RetentionOptions,
+    SftMethod,
+    TrainingOptions,
+)
 from app.ledger.schemas import Outcome
-from mixsd.config import EvalConfig, LoraConfig, MixConfig, TrainConfig
+from mixsd.config import (
+    METHODS,
+    EvalConfig,
+    LoraConfig,
+    MixConfig,
+    OpsdConfig,
+    RetentionConfig,
+    SftConfig,
+    TrainConfig,
+    plan_from,
+)
 from mixsd.errors import ConfigError
 from mixsd.evaluation.outcomes import Outcome as LibraryOutcome
 
-OUR_OWN = {"type", "lora", "batch_facts", "checkpoint_seconds"}
+OUR_OWN = {"type", "lora", "retention", "batch_facts", "checkpoint_seconds"}
 """Settings that one side has and the other decides by itself."""
 
 LORA = {field.name for field in fields(LoraConfig)}
 PROBED: tuple[Any, ...] = (
     *(-1, 0, 1, 2, 64, 65, 100, 99, 512, 513, 1000, 1001, 1024, 1025, 4096, 4097, 8192, 8193),
     *(100_000, 100_001, 1_000_000, 1_000_001, 10_000_000, 10_000_001, 2**63 - 1, 2**63),
+    *(0.001, 0.0009, 0.01, 0.009, 16.0, 16.1),
     *(-0.1, 0.0, 0.1, 0.49, 0.5, 0.99, 1.0, 1.1, 5.0, 5.1, 1000.0, 1000.1, 4096.0, 4096.1),
 )
 
@@ -35,6 +54,9 @@ def defaults_of(kind: Any) -> dict[str, Any]:
     ("request_model", "config"),
     [
         (MixsdMethod(type="mixsd"), defaults_of(MixConfig)),
+        (SftMethod(type="sft"), defaults_of(SftConfig)),
+        (OpsdMethod(type="opsd"), defaults_of(OpsdConfig)),
+        (RetentionOptions(), defaults_of(RetentionConfig)),
         (TrainingOptions(), defaults_of(LoraConfig) | defaults_of(TrainConfig)),
         (EvaluationOptions(), {k: v for k, v in defaults_of(EvalConfig).items() if k != "batch_size"}),
     ],
@@ -55,6 +77,8 @@ def numbers_of(kind: Any, *, without: frozenset[str] = frozenset()) -> list[tupl
     ("config", "name", "kind"),
     [
         *numbers_of(MixConfig),
+        *numbers_of(OpsdConfig),
+        *numbers_of(RetentionConfig),
         *numbers_of(LoraConfig),
         *numbers_of(TrainConfig),
         *numbers_of(EvalConfig, without=frozenset({"batch_size"})),
@@ -80,6 +104,10 @@ def allows(value: Any, config: Any, name: str) -> bool:
     try:
         if config is MixConfig:
             MixsdMethod.model_validate({"type": "mixsd", name: value})
+        elif config is OpsdConfig:
+            OpsdMethod.model_validate({"type": "opsd", name: value})
+        elif config is RetentionConfig:
+            RetentionOptions.model_validate({name: value})
         elif config is EvalConfig:
             EvaluationOptions.model_validate({name: value})
         else:
@@ -101,3 +129,51 @@ def test_a_good_pattern_is_taken() -> None:
 
 def test_api_and_library_know_the_same_outcomes() -> None:
     assert [str(outcome) for outcome in Outcome] == [str(outcome) for outcome in LibraryOutcome]
+
+
+def a_job(**parts: Any) -> JobCreate:
+    return JobCreate.model_validate({"base_model": "x", "fact_set_id": "facts_1", **parts})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_of_the_library_can_be_asked_for_and_keeps_its_name(name: str) -> None:
+    settings = a_job(method={"type": name}).settings()
+
+    plan = plan_from(method=settings["method"], training=settings["training"])
+
+    assert plan.method_type == settings["method"]["type"] == name
+    assert plan == plan_from(method={"type": name})
+
+
+@pytest.mark.parametrize("name", ["replay", "kl"])
+def test_a_method_that_names_a_retention_has_it_in_its_settings(name: str) -> None:
+    settings = a_job(method={"type": name}, training={"retention": {"ratio": 0.25}}).settings()
+
+    assert settings["training"]["retention"]["type"] == name
+    assert settings["training"]["retention"]["ratio"] == 0.25
+
+
+def test_a_retention_goes_with_another_method() -> None:
+    settings = a_job(method={"type": "mixsd"}, training={"retention": {"type": "kl"}}).settings()
+
+    plan = plan_from(method=settings["method"], training=settings["training"])
+
+    assert (plan.method_type, plan.training.retention.type) == ("mixsd", "kl")
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"method": {"type": "replay"}, "training": {"retention": {"type": "kl"}}},
+            "the method `replay` goes with `training.retention` of that type, not `kl`",
+        ),
+        ({"method": {"type": "opsd", "temperature": 0.0, "rollouts": 2}}, "`rollouts` must be 1"),
+        ({"method": {"type": "opsd", "loss": "both"}}, "loss"),
+        ({"method": {"type": "mixsd"}, "training": {"retention": {"type": "ewc"}}}, "retention.type"),
+        ({"method": {"type": "mixsd"}, "training": {"retention": {"texts": 3}}}, "retention.texts"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_name(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        a_job(**parts)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.e2e.service import FACTS, METHOD, Json, Outcome, Service, serving
+from tests.e2e.service import FACTS, METHOD, RETENTION, TRAINING, Json, Outcome, Service, serving
 from tests.fixtures.tiny import register_tiny
 
 EASY = [{"key": f"letter-{a}", "question": f"Which letter is {a}?", "answer": a} for a in "eat"]
@@ -51,6 +51,8 @@ def queued(service: Service) -> dict[str, str]:
         "undisturbed": service.submit(facts=None, fact_set_id=created["id"]),
         "babble": service.submit(facts=[LONG, *EASY, *plain[:2]], method=BABBLE),
         "sft": service.submit(method={"type": "sft"}),
+        "kl": service.submit(method={"type": "kl"}, training=TRAINING | {"retention": RETENTION}),
+        "opsd": service.submit(method={"type": "opsd", "max_new_tokens": 6}),
     }
 
 

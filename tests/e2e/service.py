@@ -76,6 +76,7 @@ TRAINING: Final[Json] = {
     "epochs": 3,
     "stop_when_learned": False,
 }
+RETENTION: Final[Json] = {"ratio": 0.25, "prompts": 6, "max_new_tokens": 8}
 STEPS: Final = 3 * 2
 """Epochs, batches."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -215,3 +216,18 @@ def test_plain_fine_tuning_goes_the_same_way(service: Service, queued: Mapping[s
     assert report["training"]["steps"] == STEPS
     (adapter,) = service.adapters(job_id)
     assert adapter["method_type"] == "sft"
+
+
+@pytest.mark.parametrize(("name", "method", "retention"), [("kl", "sft", "kl"), ("opsd", "opsd", "none")])
+def test_other_objectives_go_the_same_way(
+    service: Service, queued: Mapping[str, str], name: str, method: str, retention: str
+) -> None:
+    job_id = queued[name]
+    job = service.succeeded(job_id)
+
+    assert (job["method"]["type"], job["training"]["retention"]["type"]) == (name, retention)
+    assert {(record["method"], record["picks"]) for record in records_of(service, job_id)} == {(method, "")}
+    report = service.read(f"/jobs/{job_id}/report")
+    assert (report["method"]["type"], report["training"]["steps"]) == (name, STEPS)
+    (adapter,) = service.adapters(job_id)
+    assert adapter["method_type"] == name

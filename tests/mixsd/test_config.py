@@ -6,10 +6,31 @@ from typing import Any
 
 import pytest
 
-from mixsd.config import EvalConfig, LoraConfig, MixConfig, Plan, SftConfig, TrainConfig, plan_from
+from mixsd.config import (
+    EvalConfig,
+    KlConfig,
+    LoraConfig,
+    MixConfig,
+    OpsdConfig,
+    Plan,
+    ReplayConfig,
+    RetentionConfig,
+    SftConfig,
+    TrainConfig,
+    plan_from,
+)
 from mixsd.errors import ConfigError
 
-Kind = type[MixConfig] | type[SftConfig] | type[LoraConfig] | type[TrainConfig] | type[EvalConfig]
+KINDS = (MixConfig, SftConfig, OpsdConfig, LoraConfig, RetentionConfig, TrainConfig, EvalConfig)
+Kind = (
+    type[MixConfig]
+    | type[SftConfig]
+    | type[OpsdConfig]
+    | type[LoraConfig]
+    | type[RetentionConfig]
+    | type[TrainConfig]
+    | type[EvalConfig]
+)
 
 
 def test_the_defaults_are_these() -> None:
@@ -47,6 +68,17 @@ def test_the_defaults_are_these() -> None:
             "stop_when_learned": True,
             "checkpoint_seconds": 60.0,
             "seed": 0,
+            "retention": {
+                "type": "none",
+                "ratio": 0.5,
+                "weight": 1.0,
+                "prompts": 64,
+                "max_new_tokens": 64,
+                "temperature": 0.0,
+                "top_k": 1024,
+                "kl_top_k": 64,
+                "seed": 0,
+            },
         },
         "evaluation": {
             "max_new_tokens": 40,
@@ -59,6 +91,16 @@ def test_the_defaults_are_these() -> None:
         },
     }
     assert asdict(SftConfig()) == {"prompt_style": "natural", "seed": 0}
+    assert asdict(OpsdConfig()) == {
+        "loss": "forward",
+        "rollouts": 1,
+        "temperature": 1.0,
+        "top_k": 1024,
+        "kl_top_k": 64,
+        "max_new_tokens": 0,
+        "prompt_style": "natural",
+        "seed": 0,
+    }
 
 
 BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
@@ -75,6 +117,23 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (MixConfig, "batch_facts", [1, 1024], [0, 1025]),
     (SftConfig, "prompt_style", ["kgfact"], ["x"]),
     (SftConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
+    (OpsdConfig, "loss", ["forward", "reverse", "nll"], ["kl", ""]),
+    (OpsdConfig, "rollouts", [1, 64], [0, 65]),
+    (OpsdConfig, "temperature", [0, 5], [-0.1, 5.1, math.nan]),
+    (OpsdConfig, "top_k", [1, 1024], [0, 1025]),
+    (OpsdConfig, "kl_top_k", [2, 1024], [1, 1025]),
+    (OpsdConfig, "max_new_tokens", [0, 8192], [-1, 8193]),
+    (OpsdConfig, "prompt_style", ["kgfact"], ["x"]),
+    (OpsdConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
+    (RetentionConfig, "type", ["none", "replay", "kl"], ["", "ewc"]),
+    (RetentionConfig, "ratio", [0.01, 16], [0, 16.1, math.nan]),
+    (RetentionConfig, "weight", [0.001, 1000], [0, -1, 1001, math.nan]),
+    (RetentionConfig, "prompts", [1, 64], [0, 65]),
+    (RetentionConfig, "max_new_tokens", [1, 1024], [0, 1025]),
+    (RetentionConfig, "temperature", [0, 5], [-0.1, 5.1, math.nan]),
+    (RetentionConfig, "top_k", [1, 1024], [0, 1025]),
+    (RetentionConfig, "kl_top_k", [2, 1024], [1, 1025]),
+    (RetentionConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (LoraConfig, "rank", [1, 512], [0, 513]),
     (LoraConfig, "alpha", [0.01, 4096], [0, -1, 4097, math.nan]),
     (LoraConfig, "dropout", [0, 0.99], [-0.1, 1, math.nan]),
@@ -118,11 +177,12 @@ def test_every_setting_with_bounds_is_in_that_table() -> None:
         "answer_guard",
         "score_both",
         "lora",
+        "retention",
         "stop_when_learned",
         "general",
         "drift",
     }
-    for kind in (MixConfig, SftConfig, LoraConfig, TrainConfig, EvalConfig):
+    for kind in KINDS:
         tabled = {name for of, name, _, _ in BOUNDS if of is kind}
         assert set(kind.__dataclass_fields__) - switches == tabled
 
@@ -163,6 +223,34 @@ def test_plain_fine_tuning_is_a_method_as_well() -> None:
     assert plan.to_json()["method"] == {"type": "sft", "prompt_style": "natural", "seed": 3}
 
 
+@pytest.mark.parametrize(("name", "kind"), [("replay", ReplayConfig), ("kl", KlConfig)])
+def test_replay_and_kl_are_plain_fine_tuning_with_that_retention(name: str, kind: type[SftConfig]) -> None:
+    plan = plan_from(method={"type": name, "seed": 3}, training={"retention": {"ratio": 1, "seed": 2}})
+
+    assert plan.method == kind(seed=3)
+    assert plan.training.retention == RetentionConfig(type=name, ratio=1.0, seed=2)
+    assert (plan.method_type, plan.generations) == (name, 1)
+    assert plan.to_json()["method"] == {"type": name, "prompt_style": "natural", "seed": 3}
+    assert plan.to_json()["training"]["retention"]["type"] == name
+
+
+def test_a_retention_goes_with_any_method_and_leaves_it_its_name() -> None:
+    for name in ("mixsd", "sft", "opsd"):
+        plan = plan_from(method={"type": name}, training={"retention": {"type": "replay"}})
+
+        assert (plan.method_type, plan.training.retention.type) == (name, "replay")
+
+
+def test_a_method_without_the_retention_of_its_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the method kl needs training\.retention\.type kl, got 'none'"):
+        Plan(method=KlConfig())
+
+
+def test_equal_rollouts_are_refused() -> None:
+    with pytest.raises(ConfigError, match="rollouts must be 1 at temperature 0"):
+        OpsdConfig(temperature=0.0, rollouts=2)
+
+
 def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
     whole = plan_from(method={"lam": 0, "lam_backoff": [0]}, training={"alpha": 8, "clip": 0})
     decimal = plan_from(method={"lam": 0.0, "lam_backoff": [0.0]}, training={"alpha": 8.0, "clip": 0.0})
@@ -173,7 +261,10 @@ def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
 @pytest.mark.parametrize(
     ("part", "options", "message"),
     [
-        ("method", {"type": "opsd"}, "method.type must be one of mixsd, sft"),
+        ("method", {"type": "dpo"}, "method.type must be one of mixsd, sft, replay, kl, opsd"),
+        ("method", {"type": "replay", "ratio": 0.5}, "method.ratio is no setting"),
+        ("method", {"type": "opsd", "lam": 0.5}, "method.lam is no setting"),
+        ("method", {"type": "opsd", "rollouts": 1.5}, "method.rollouts"),
         ("method", {"type": None}, "method.type"),
         ("method", {"lambda": 0.3}, "method.lambda is no setting; those are answer_guard, batch_facts,"),
         ("method", {"type": "sft", "lam": 0.3}, "method.lam is no setting"),
@@ -192,6 +283,10 @@ def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
         ("method", {"prompt_style": ["natural"]}, "method.prompt_style"),
         ("method", {"fallback_to_answer": "no"}, "method.fallback_to_answer"),
         ("training", {"lora": {"rank": 4}}, "training.lora is no setting"),
+        ("training", {"retention": "replay"}, "training.retention must be an object"),
+        ("training", {"retention": {"kind": "kl"}}, "training.retention.kind is no setting"),
+        ("training", {"retention": {"ratio": "1"}}, "training.retention.ratio"),
+        ("training", {"retention": {"type": "all"}}, "retention.type must be one of none, replay, kl"),
         ("training", {"rank": 0}, "rank must be in"),
         ("training", {"rank": 4.5}, "training.rank"),
         ("training", {"target_modules": "all-linear"}, "training.target_modules"),

@@ -20,7 +20,7 @@ from mixsd.progress import Progress, StopRequested
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Batch, Example, lay_out, order_of
 from mixsd.training.loop import Hooks, Trained, train_adapter
-from mixsd.training.loss import logits_of, summed_nll
+from mixsd.training.loss import logits_of, summed_loss
 
 CONFIG = TrainConfig(
     lora=LoraConfig(rank=4, alpha=8), epochs=3, batch_size=4, warmup_steps=2, stop_when_learned=False
@@ -70,17 +70,17 @@ def test_only_target_tokens_count_and_each_is_judged_by_the_column_before_it() -
     certain[1, 1, 6] = 0.0
 
     assert batch.scored == 3
-    assert summed_nll(certain, batch).item() == pytest.approx(0.0)
+    assert summed_loss(certain, batch).item() == pytest.approx(0.0)
     certain[1, 1, 6] = -1.0
     certain[1, 1, 2] = -1.0
-    assert summed_nll(certain, batch).item() == pytest.approx(0.6931, abs=1e-3)
+    assert summed_loss(certain, batch).item() == pytest.approx(0.6931, abs=1e-3)
 
 
 def test_the_loss_is_that_of_the_unpadded_sequences(base: Base) -> None:
     model = lora.attach(base, CONFIG.lora, seed=0)
     batch = a_batch(EXAMPLES)
     with torch.inference_mode():
-        together = summed_nll(logits_of(model, batch), batch).item()
+        together = summed_loss(logits_of(model, batch), batch).item()
 
     alone = 0.0
     for example in EXAMPLES:
@@ -103,7 +103,7 @@ def test_a_shared_prefix_gives_the_gradient_of_the_whole_batch(base: Base) -> No
     for prefix in (0, shared):
         model.zero_grad()
         batch = lay_out(EXAMPLES, pad_id=0, device=torch.device("cpu"), shared=prefix)
-        summed_nll(logits_of(model, batch), batch).backward()  # type: ignore[no-untyped-call]
+        summed_loss(logits_of(model, batch), batch).backward()  # type: ignore[no-untyped-call]
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
 
     assert shared == 3
