@@ -22,6 +22,7 @@ from mixsd.prompts import STYLES
 
 MEASURES: Final[Mapping[str, Callable[[Setting], Mapping[str, Figure]]]] = MappingProxyType(
     {
+        "G1": own.equality,
         "G2": against.against_generate,
         "G3": against.decoding_against_generate,
         "G4": against.against_blocks,

@@ -1,4 +1,4 @@
-"""G7 to G14: the engine against itself, and its counters."""
+"""G1, and G7 to G14: the engine against itself, and its counters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,11 +8,37 @@ from benchmarks.engine import memory
 from benchmarks.engine.figures import Figure, in_pairs
 from benchmarks.engine.setting import Setting, decode, supervise
 from mixsd.decoding.engine import Knobs
-from mixsd.decoding.rows import common
-from mixsd.decoding.text import Counters
+from mixsd.decoding.reference import decode_alone
+from mixsd.decoding.rng import is_naive
+from mixsd.decoding.rows import common, logits_alone
+from mixsd.decoding.text import Counters, Sampling
 
 Figures = Mapping[str, Figure]
 _LAMS: Final = (0.1, 0.3, 0.5, 0.7)
+
+
+def equality(setting: Setting) -> Figures:
+    """G1: texts decoded side by side with guesses, against each alone, without cache, one token a pass."""
+    sizes = setting.sizes
+    engine = setting.engine()
+    texts = setting.texts(sizes.facts, sizes.cap)
+    decode(engine, texts)
+    sampling = Sampling(temperature=0.0, top_k=64, stop_ids=frozenset())
+    same, gaps = 0, []
+    for text in texts:
+        alone = decode_alone(
+            setting.base.model, text.prompts, text.draw, sampling, lam=text.lam, cap=text.cap
+        )
+        agreed = common(text.tokens, alone)
+        same += agreed
+        if agreed < len(alone):
+            prompt = text.prompts.sides[is_naive(text.draw, agreed, lam=text.lam)]
+            best = logits_alone(setting.base.model, [*prompt, *alone[:agreed]])[0].topk(2).values
+            gaps.append(float(best[0] - best[1]))
+    work = engine.counters
+    what = f"share of {work.tokens} tokens before the first that differs from the reference's"
+    more = {"judged_alone": work.judged_alone, "accepted": work.accepted, "gaps": gaps}
+    return {"G1": Figure([same / work.tokens], what, least=0.999, more=more)}
 
 
 def retries(setting: Setting) -> Figures:

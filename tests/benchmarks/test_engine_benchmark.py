@@ -33,10 +33,11 @@ TIMED = {
     "G8_1_natural",
     "G8_16_natural",
     "G9",
+    "G9_no_guesses",
     "G10",
+    "G11",
 }
-TIMED |= {"G11"}
-COUNTED = {"G12", "G13", "G14_rows", "G14_heads"}
+COUNTED = {"G1", "G12", "G13", "G14_rows", "G14_heads"}
 CAP = 9
 Rival = Callable[[Base, list[Text], list[list[int]]], None]
 
@@ -63,6 +64,11 @@ def test_every_measure_has_a_median_a_range_a_floor_and_says_what_it_is(printed:
         assert figure["floor"]
         assert figure["what"]
     assert all(printed[name]["median"] > 0 for name in TIMED - {"G10"})
+
+
+def test_texts_are_those_of_the_reference(printed: dict[str, Any]) -> None:
+    assert printed["G1"]["median"] == 1.0
+    assert printed["G1"]["gaps"] == []
 
 
 def test_no_more_than_two_rows_and_exactly_one_score_are_computed_for_a_token(

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mixsd.answers import contains
 from mixsd.decoding.engine import Engine, Knobs
 from mixsd.decoding.reference import decode_alone
-from mixsd.decoding.rng import Draw
+from mixsd.decoding.rng import Draw, is_naive
+from mixsd.decoding.rows import common, logits_alone
 from mixsd.decoding.text import Prompts, Sampling, Text
 from mixsd.facts import Fact, read_facts
 from mixsd.models.load import Base, load_base
@@ -44,27 +44,40 @@ def facts() -> list[Fact]:
     return read_facts(EXAMPLES)[:N]
 
 
-def test_a_batch_decodes_what_each_text_is_alone(base: Base, facts: list[Fact]) -> None:
-    style, cap = STYLES["natural"], 10
-    sampling = Sampling(0.0, 64, base.chat.stop_ids)
-    engine = Engine(base.model, sampling, knobs=Knobs(slots=N))
-    prompts = [
-        Prompts(
-            tuple(base.chat.prompt_ids(style.expert_prompt(fact.question, fact.answer))),
-            tuple(base.chat.prompt_ids(style.naive_prompt(fact.question))),
+def test_a_batch_decodes_what_each_text_is_alone(base: Base) -> None:
+    """At least 999 of 1000 tokens, and where a text departs its two best scores are all but equal."""
+    style, cap = STYLES["natural"], 28
+    sampling = Sampling(0.0, 64, frozenset())
+    engine = Engine(base.model, sampling, knobs=Knobs(slots=16))
+    texts = [
+        Text(
+            Prompts(
+                tuple(base.chat.prompt_ids(style.expert_prompt(fact.question, fact.answer))),
+                tuple(base.chat.prompt_ids(style.naive_prompt(fact.question))),
+            ),
+            Draw(0, fact.key, 0, 0),
+            0.3,
+            cap,
         )
-        for fact in facts
+        for fact in read_facts(EXAMPLES)[:16]
     ]
-    texts = [Text(pair, Draw(0, fact.key, 0, 0), 0.3, cap) for fact, pair in zip(facts, prompts, strict=True)]
 
     for text in texts:
         engine.admit(text)
     while not engine.idle:
         engine.step()
 
-    for text in islice(texts, 4):
-        alone = decode_alone(base.model, text.prompts, text.draw, sampling, lam=0.3, cap=cap)
-        assert text.tokens == alone
+    same = 0
+    for text in texts:
+        alone = decode_alone(base.model, text.prompts, text.draw, sampling, lam=text.lam, cap=cap)
+        agreed = common(text.tokens, alone)
+        same += agreed
+        if agreed < cap:
+            prompt = text.prompts.sides[is_naive(text.draw, agreed, lam=text.lam)]
+            best, second = logits_alone(base.model, [*prompt, *alone[:agreed]])[0].topk(2).values.tolist()
+            assert best - second < 1e-3
+    assert engine.counters.accepted > 0
+    assert same >= 0.999 * cap * len(texts)
 
 
 def test_facts_in_and_a_trained_and_judged_adapter_out(
