@@ -75,6 +75,7 @@ TRAINING: Final[Json] = {
     "learning_rate": 0.01,
     "batch_size": 16,
     "epochs": 3,
+    "min_steps": 0,
     "stop_when_learned": False,
 }
 STEPS: Final = 3 * 2
