@@ -14,6 +14,8 @@ SCHEDULES: Final = ("constant", "linear", "cosine")
 DIVERGENCES: Final = ("forward", "reverse", "nll")
 RETENTIONS: Final = ("none", "replay", "kl")
 REPLAY_PROMPTS: Final = 64
+PRECISIONS: Final = ("auto", "fp32", "bf16")
+QUANTIZATIONS: Final = ("none", "nf4")
 MAX_SEED: Final = 2**63 - 1
 
 
@@ -216,12 +218,16 @@ class LoraConfig:
         dropout: On the input of the update, while training.
         target_modules: Names of linear layers. `mlp` takes those of the feed-forward blocks, which
             learns facts at less cost to everything else; `all-linear` every one but the head.
+        dora: Learn the length of each weight's columns apart from their direction (arXiv:2402.09353).
+        rslora: Scale by `alpha / sqrt(rank)` instead (arXiv:2312.03732).
     """
 
     rank: int = 16
     alpha: float = 16.0
     dropout: float = 0.0
     target_modules: tuple[str, ...] = ("mlp",)
+    dora: bool = False
+    rslora: bool = False
 
     def __post_init__(self) -> None:
         _within("rank", self.rank, 1, 512)
@@ -241,13 +247,22 @@ class TrainConfig:
         learning_rate: Peak of the schedule.
         schedule: `constant`, `linear` or `cosine`, after `warmup_steps` of linear rise.
         epochs: Passes over the targets.
+        min_steps: With few targets, more passes are made, until there are as many steps.
         max_steps: Ends training early; 0 does not.
         batch_size: Targets per optimizer step.
-        micro_batch: Targets per forward pass; 0 takes the whole batch. The result is the same but
-            for rounding.
+        micro_batch: Targets per forward pass, at most; 0 takes as many as memory allows. The result
+            is the same but for rounding.
         clip: Largest norm of the gradient; 0 does not clip.
-        stop_when_learned: End once the model answers every question, checked after an epoch.
+        stop_when_learned: End once the model answers every question. Asked after an epoch whose loss
+            makes it likely, or every `eval_every` steps.
+        eval_every: Steps between two measurements of what was learned; 0 measures after epochs.
+        patience: End after so many measurements without a better one, with the adapter as it was at
+            the best; 0 does not.
         checkpoint_seconds: How often a checkpoint is saved. 0 saves after every step.
+        precision: `fp32` computes in the type of the weights, `bf16` in bfloat16 where that is
+            faster (CUDA alone); `auto` takes bf16 on a GPU that has it, fp32 elsewhere.
+        compile_layers: Compile the layers of the model first (CUDA alone). Pays in long runs.
+        quantize: `nf4` keeps the base model in 4 bits while training (CUDA and bitsandbytes).
         seed: Names initial weights, order of targets and dropout.
         retention: What is trained beside the facts.
     """
@@ -257,13 +272,19 @@ class TrainConfig:
     schedule: str = "constant"
     warmup_steps: int = 5
     epochs: int = 20
+    min_steps: int = 60
     max_steps: int = 0
     batch_size: int = 8
     micro_batch: int = 0
     weight_decay: float = 0.0
     clip: float = 1.0
     stop_when_learned: bool = True
+    eval_every: int = 0
+    patience: int = 0
     checkpoint_seconds: float = 60.0
+    precision: str = "auto"
+    compile_layers: bool = False
+    quantize: str = "none"
     seed: int = 0
     retention: RetentionConfig = field(default_factory=RetentionConfig)
 
@@ -273,12 +294,17 @@ class TrainConfig:
         _one_of("schedule", self.schedule, SCHEDULES)
         _within("warmup_steps", self.warmup_steps, 0, 100_000)
         _within("epochs", self.epochs, 1, 1000)
+        _within("min_steps", self.min_steps, 0, 10_000_000)
         _within("max_steps", self.max_steps, 0, 10_000_000)
         _within("batch_size", self.batch_size, 1, 4096)
         _within("micro_batch", self.micro_batch, 0, 4096)
         _within("weight_decay", self.weight_decay, 0, 1)
         _within("clip", self.clip, 0, 1000)
+        _within("eval_every", self.eval_every, 0, 10_000_000)
+        _within("patience", self.patience, 0, 1000)
         _within("checkpoint_seconds", self.checkpoint_seconds, 0, 86_400)
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("quantize", self.quantize, QUANTIZATIONS)
         _within("seed", self.seed, 0, MAX_SEED)
 
 
@@ -363,7 +389,7 @@ def plan_from(
         ConfigError: An option is unknown, of the wrong type or out of bounds.
     """
     options = dict(training)
-    names = ("rank", "alpha", "dropout", "target_modules")
+    names = {item.name for item in fields(LoraConfig)}
     shape = {name: options.pop(name) for name in names if name in options}
     retained = options.pop("retention", {})
     settings = {name: value for name, value in method.items() if name != "type"}

@@ -147,8 +147,10 @@ class _Attempt:
             dropped = control.register_checkpoint(
                 Phase.TRAINING, saved.step, digest, place, saved.manifest_sha256, saved.bytes
             )
-            for old in dropped:
-                shutil.rmtree(self._settings.work_dir / old, ignore_errors=True)
+            # Training itself clears up the folder it works in, where it keeps the best one too.
+            for old in (self._settings.work_dir / place for place in dropped):
+                if old.parent != self._folder:
+                    shutil.rmtree(old, ignore_errors=True)
 
         trained = run.train(
             self._base,
@@ -161,6 +163,7 @@ class _Attempt:
                 on_progress=self._report(Phase.TRAINING),
                 on_check=control.safe_point,
                 on_checkpoint=register,
+                on_notice=control.warning,
             ),
         )
         control.crash_point("training.after_last_checkpoint")

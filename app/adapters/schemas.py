@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,6 +40,10 @@ class TrainingSummary(BaseModel):
     first_loss: Annotated[float | None, Field(description="In nats per token.")] = None
     last_loss: Annotated[float | None, Field(description="In nats per token.")] = None
     stopped_early: bool | None = None
+    stopped_because: Annotated[
+        Literal["learned", "patience"] | None,
+        Field(description="Every question was answered, or recall did not rise any more."),
+    ] = None
 
 
 class Summary(BaseModel):

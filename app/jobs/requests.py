@@ -173,16 +173,37 @@ class TrainingOptions(_Request):
             "`all-linear` all but the head.",
         ),
     ] = ["mlp"]
+    dora: Annotated[bool, Field(description="Learn lengths of weights apart from directions.")] = False
+    rslora: Annotated[bool, Field(description="Scale by alpha / sqrt(rank) instead.")] = False
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 5
     epochs: Annotated[int, Field(ge=1, le=1000)] = 20
+    min_steps: Annotated[
+        int, Field(ge=0, le=10_000_000, description="With few texts, more epochs are made, up to this.")
+    ] = 60
     max_steps: Annotated[int, Field(ge=0, le=10_000_000, description="0 does not end early.")] = 0
     batch_size: Annotated[int, Field(ge=1, le=4096, description="Texts per optimizer step.")] = 8
-    micro_batch: Annotated[int, Field(ge=0, le=4096, description="Texts per pass. 0 takes the batch.")] = 0
+    micro_batch: Annotated[
+        int, Field(ge=0, le=4096, description="Texts per pass, at most. 0 takes as many as fit into memory.")
+    ] = 0
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip: Annotated[float, Field(ge=0, le=1000, description="Largest norm of the gradient; 0: any.")] = 1.0
     stop_when_learned: bool = True
+    eval_every: Annotated[
+        int,
+        Field(ge=0, le=10_000_000, description="Steps between measurements of what was learned. 0: epochs."),
+    ] = 0
+    patience: Annotated[
+        int, Field(ge=0, le=1000, description="Ends after so many measurements without a better. 0 does not.")
+    ] = 0
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Field(description="`auto` takes bf16 on a GPU that has it.")
+    ] = "auto"
+    compile_layers: Annotated[bool, Field(description="Compile layers first. CUDA alone.")] = False
+    quantize: Annotated[
+        Literal["none", "nf4"], Field(description="`nf4` trains on a base in 4 bits. CUDA alone.")
+    ] = "none"
     seed: Seed = 0
     retention: RetentionOptions = RetentionOptions()
 

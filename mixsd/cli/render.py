@@ -113,6 +113,12 @@ def supervision_line(summary: Json | None) -> str:
     return f"Supervision: {', '.join(figures)}" if figures else ""
 
 
+_STOPPED: Final = {
+    "learned": " because every fact was learned",
+    "patience": " because recall did not rise any more",
+}
+
+
 def training_line(summary: Json | None) -> str:
     """Return how training went, as far as it is known; nothing if there was none."""
     figures = _known(
@@ -122,7 +128,8 @@ def training_line(summary: Json | None) -> str:
         ("loss {first_loss:.2f} to {last_loss:.2f}", "first_loss", "last_loss"),
     )
     if summary and summary.get("stopped_early"):
-        figures.append("stopped early because every fact was learned")
+        reason = _STOPPED.get(summary.get("stopped_because") or "learned", "")
+        figures.append(f"stopped early{reason}")
     return f"Training: {', '.join(figures)}" if figures else ""
 
 

@@ -101,19 +101,3 @@ def logits_alone(model: LanguageModel, tokens: Sequence[int], *, last: int = 1) 
     ids_1T = torch.tensor([list(tokens)], device=model.device)
     logits_1TV = model(input_ids=ids_1T, use_cache=False, logits_to_keep=last).logits
     return wide(logits_1TV[0])
-
-
-def shared_prefix(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens may be read once for all prompts: those that all of them begin with.
-
-    At least one token of each prompt is left. None may be shared where a layer looks back only a
-    number of columns, since padding would then stand between.
-    """
-    config = model.config.get_text_config()
-    kinds = getattr(config, "layer_types", None)
-    slides = getattr(config, "sliding_window", None) if kinds is None else set(kinds) != {"full_attention"}
-    if len(prompts) < 2 or slides:
-        return 0
-    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
-    limit = min(len(prompt) for prompt in prompts) - 1
-    return min(common(first, last), limit)

@@ -1,11 +1,8 @@
-"""Which targets a step trains on, and how they are laid out."""
+"""Which targets a step trains on, and in which pieces they are computed."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from mixsd.models.load import Base
 from mixsd.prompts import STYLES
@@ -15,10 +12,10 @@ from mixsd.training.soft import Soft
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A prompt and the text to train on behind it, as token ids.
+    """A prompt and the text to train on behind it, as token ids; at least one of each.
 
     Attributes:
-        weight: Of each of its tokens in the mean loss.
+        weight: Of each of its target tokens in the mean loss.
         soft: What the frozen model holds likely at each of them; without it the loss is their NLL.
     """
 
@@ -26,6 +23,24 @@ class Example:
     target: tuple[int, ...]
     weight: float = 1.0
     soft: Soft | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise ValueError("an example needs a prompt: its last token judges the first of the target")
+        if self.soft is not None and len(self.soft.ids_TK) != len(self.target):
+            raise ValueError(
+                f"soft targets for {len(self.soft.ids_TK)} places of a target of {len(self.target)} tokens"
+            )
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """What the model must read to score the target: all but its last token."""
+        return (*self.prompt, *self.target[:-1])
+
+    @property
+    def judges(self) -> range:
+        """Places, within what is read, whose scores judge the target."""
+        return range(len(self.prompt) - 1, len(self.prompt) + len(self.target) - 1)
 
 
 def examples_of(base: Base, records: Sequence[Supervision], *, prompt_style: str) -> list[Example]:
@@ -45,52 +60,30 @@ def order_of(count: int, *, seed: int, epoch: int) -> list[int]:
     return order
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Examples side by side, padded on the left, so that all targets end in the last column.
+def weight_of(examples: Sequence[Example]) -> float:
+    """Return what the summed loss is divided by: the target tokens, each with its weight."""
+    return sum(example.weight * len(example.target) for example in examples)
 
-    Attributes:
-        shared_1H: What all prompts begin with; it is read once, before the rest.
-        ids_BT: The rest of each example.
-        mask_BHT: Which columns of both hold tokens.
-        positions_BT: Place of each token of the rest within its example.
-        scored_BK: Marks, among the last K columns, the tokens whose loss counts.
-        weights: Of the tokens of each example.
-        softs: The soft targets of each example that has some.
+
+def pieces_of(
+    examples: Sequence[Example], most: int, fits: Callable[[Sequence[Example]], bool]
+) -> list[Sequence[Example]]:
+    """Cut a batch into pieces that lie together.
+
+    Args:
+        examples: In an order in which neighbours are alike.
+        most: Examples of a piece; 0 for any number.
+        fits: Whether a piece may be computed at once. One example always may.
     """
-
-    shared_1H: Tensor
-    ids_BT: Tensor
-    mask_BHT: Tensor
-    positions_BT: Tensor
-    scored_BK: Tensor
-    weights: tuple[float, ...]
-    softs: tuple[Soft | None, ...]
-
-    @property
-    def scored(self) -> int:
-        """Tokens whose loss counts."""
-        return int(self.scored_BK.sum())
+    most = most or len(examples)
+    parts = [examples[start : start + most] for start in range(0, len(examples), most)]
+    return [piece for part in parts for piece in _halved(part, fits)]
 
 
-def lay_out(examples: Sequence[Example], *, pad_id: int, device: torch.device, shared: int = 0) -> Batch:
-    """Put examples into one batch; `shared` tokens of their prompts are the same in all of them."""
-    width = max(len(example.prompt) + len(example.target) for example in examples) - shared
-    longest = max(len(example.target) for example in examples)
-    ids, mask, scored = [], [], []
-    for example in examples:
-        tokens = [*example.prompt, *example.target][shared:]
-        padding = width - len(tokens)
-        ids.append([pad_id] * padding + tokens)
-        mask.append([1] * shared + [0] * padding + [1] * len(tokens))
-        scored.append([False] * (longest - len(example.target)) + [True] * len(example.target))
-    mask_BHT = torch.tensor(mask, device=device)
-    return Batch(
-        shared_1H=torch.tensor([examples[0].prompt[:shared]], dtype=torch.long, device=device),
-        ids_BT=torch.tensor(ids, device=device),
-        mask_BHT=mask_BHT,
-        positions_BT=(mask_BHT.cumsum(-1) - 1).clamp(min=0)[:, shared:],
-        scored_BK=torch.tensor(scored, device=device),
-        weights=tuple(example.weight for example in examples),
-        softs=tuple(example.soft for example in examples),
-    )
+def _halved(
+    examples: Sequence[Example], fits: Callable[[Sequence[Example]], bool]
+) -> list[Sequence[Example]]:
+    if len(examples) == 1 or fits(examples):
+        return [examples]
+    middle = len(examples) // 2
+    return [*_halved(examples[:middle], fits), *_halved(examples[middle:], fits)]

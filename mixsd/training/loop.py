@@ -2,25 +2,28 @@
 
 import logging
 import math
-import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
 from peft import PeftModel
+from torch import Tensor
 
 from mixsd.config import TrainConfig
-from mixsd.decoding.rows import shared_prefix
-from mixsd.errors import CorruptError, DivergedError, NoSupervisionError, OutOfMemoryError
+from mixsd.errors import CorruptError, DivergedError, NoSupervisionError
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress, Progress, StopRequested, silent
-from mixsd.training import checkpoint, lora
-from mixsd.training.batches import Example, lay_out, order_of
+from mixsd.training import checkpoint, lora, memory
+from mixsd.training.batches import Example, order_of, weight_of
 from mixsd.training.checkpoint import Cursor, Saved
-from mixsd.training.loss import logits_of, summed_loss
+from mixsd.training.compute import autocast_for, check_device, compiled_layers, in_four_bits
+from mixsd.training.kept import Kept
 from mixsd.training.schedule import learning_rate
+from mixsd.training.step import Gradients
+from mixsd.training.suited import choose, room_to_merge
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +40,25 @@ LEARNED_LOSS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A finished run. `losses` holds the mean loss of each step, nats per token."""
+    """A finished run.
+
+    Attributes:
+        losses: The mean loss of each step, nats per token.
+        stopped: Why it ended early: `learned` if every question was answered, `patience` if nothing
+            became better; empty if it did not.
+        measured: The steps after which it was measured what the model knows, each with the recall.
+    """
 
     model: PeftModel
     steps: int
     epochs: int
     losses: tuple[float, ...]
-    stopped_early: bool
+    stopped: str
+    measured: tuple[tuple[int, float], ...]
+
+    @property
+    def stopped_early(self) -> bool:
+        return bool(self.stopped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +66,19 @@ class Hooks:
     """What a run tells its caller, and asks of it.
 
     Attributes:
-        learned: Says whether the model has learned enough to stop; asked between epochs. May raise.
-        on_progress: Called after every step. May raise to stop.
+        learned: Returns the share of the questions that the model answers now. May raise.
+        on_progress: Called after every step, with its loss and the recall if that was measured. May
+            raise to stop.
         on_check: Called while it is asked what was learned, before every forward pass. May raise.
         on_checkpoint: Called with each checkpoint, once it is on disk.
+        on_notice: Called with a sentence on what a user should know and what does not stop the run.
     """
 
-    learned: Callable[[PeftModel], bool] | None = None
+    learned: Callable[[PeftModel], float] | None = None
     on_progress: OnProgress = silent
     on_check: Callable[[], None] = lambda: None
     on_checkpoint: Callable[[Saved], None] = lambda _: None
+    on_notice: Callable[[str], None] = lambda _: None
 
 
 def train_adapter(
@@ -77,27 +95,34 @@ def train_adapter(
     """Train a LoRA adapter by the mean loss of the target tokens.
 
     The result on a CPU is a function of the arguments, to the bit, however often the run was
-    stopped and resumed, if the number of threads is the same.
+    stopped and resumed, if the number of threads is the same and memory did not run out.
 
     Args:
         base: The frozen model; it carries the adapter afterwards.
         examples: What to train on.
         config: How.
-        work: Folder for checkpoints, `checkpoint-<step>`.
+        work: Folder for checkpoints, `checkpoint-<step>`: the last two and the best are kept.
         input_sha256: Digest of examples and settings.
         resume: Checkpoints to go on from, the best first; damaged ones are passed over.
         hooks: Callbacks.
         source: Makes the examples of each step anew. `examples` then only say how many there are.
 
     Raises:
+        ConfigError: The device or the model cannot do what is asked for.
         NoSupervisionError: There is nothing to train on.
         DivergedError: The loss is no longer finite. The last checkpoint is from before.
-        OutOfMemoryError: A micro-batch does not fit into memory.
+        OutOfMemoryError: Not even one example fits into memory.
     """
     if not examples:
         raise NoSupervisionError("no fact has a text to train on: see the reasons in the supervision")
-    model = lora.attach(base, config.lora, seed=config.seed)
-    with lora.seeded(config.seed):
+    check_device(base.model.device, config)
+    with ExitStack() as stack:
+        if config.quantize != "none":
+            stack.enter_context(in_four_bits(base.model))
+        model = lora.attach(base, config.lora, seed=config.seed)
+        if config.compile_layers:
+            stack.enter_context(compiled_layers(model))
+        stack.enter_context(lora.seeded(config.seed))
         run = _Run(base, model, examples, config, work, input_sha256, hooks, source)
         run.resume(resume)
         return run.train()
@@ -105,7 +130,7 @@ def train_adapter(
 
 def planned_steps(count: int, config: TrainConfig) -> int:
     """Return how many steps a run over `count` examples takes, if it does not end early."""
-    planned = config.epochs * math.ceil(count / config.batch_size)
+    planned = max(config.epochs * math.ceil(count / config.batch_size), config.min_steps)
     return min(planned, config.max_steps) if config.max_steps else planned
 
 
@@ -122,126 +147,195 @@ class _Run:
         source: Source | None,
     ) -> None:
         self._base = base
-        self._source = source
         self._model = model
         self._examples = examples
         self._config = config
         self._work = work
         self._input = input_sha256
         self._hooks = hooks
+        self._source = source
         self._trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            self._trainable, lr=config.learning_rate, weight_decay=config.weight_decay
+            self._trainable,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=model.device.type in {"cpu", "cuda"},
         )
         self._per_epoch = math.ceil(len(examples) / config.batch_size)
         self._total = planned_steps(len(examples), config)
         self._cursor = Cursor()
-        self._saved_at = time.monotonic()
-        self._saved_step = 0
+        self._best: dict[str, Tensor] | None = None
+        self._gradients: Gradients | None = None
+        self._kept = Kept()
 
     def resume(self, folders: Sequence[Path]) -> None:
         """Go on from the first checkpoint that is whole and belongs to this run."""
         for folder in folders:
             try:
-                self._cursor = checkpoint.restore(
-                    folder, self._model, self._optimizer, input_sha256=self._input
-                )
+                restored = checkpoint.restore(folder, self._model, self._optimizer, input_sha256=self._input)
             except CorruptError as error:
-                log.warning("checkpoint passed over: %s", error)
+                self._notice(f"a checkpoint was passed over: {error}")
             else:
-                self._saved_step = self._cursor.step
+                self._cursor, self._best = restored.cursor, restored.best
+                self._kept = Kept([self._cursor.step])
                 return
 
     def train(self) -> Trained:
         """Train to the end. If a callback asks to stop, what was done is saved first."""
         cursor = self._cursor
+        if len(self._examples) < self._config.batch_size:
+            self._notice(
+                f"batch_size is {self._config.batch_size}, and there are {len(self._examples)} texts: "
+                "every step takes all of them"
+            )
         try:
-            stopped_early = self._loop()
+            stopped = self._loop()
         except StopRequested as stop:
-            if stop.may_save and cursor.step > self._saved_step:
+            if stop.may_save and cursor.step > self._kept.newest:
                 self._save()
             raise
-        if cursor.step > self._saved_step:
+        if cursor.step > self._kept.newest:
             self._save()
+        if stopped == "patience" and self._best is not None and cursor.best is not None:
+            lora.set_weights(self._model, self._best)
+            self._notice(
+                f"recall did not rise in {self._config.patience} measurements: the adapter is that of step "
+                f"{cursor.best[0]}, with a recall of {cursor.best[1]:.2f}"
+            )
         return Trained(
             model=self._model,
             steps=cursor.step,
             epochs=cursor.epoch + (cursor.batch > 0),
             losses=tuple(cursor.losses),
-            stopped_early=stopped_early,
+            stopped=stopped,
+            measured=tuple(cursor.measured),
         )
 
-    def _loop(self) -> bool:
-        """Take the steps that are left. Returns whether it ended early, with everything learned."""
+    def _loop(self) -> str:
+        """Take the steps that are left. Returns why it ended early, nothing if it did not."""
         cursor = self._cursor
+        self._measure_if_due()
         self._report()
         while cursor.step < self._total:
-            if cursor.batch == 0 and cursor.epoch > 0 and self._has_learned():
-                return True
+            if reason := self._reason_to_stop():
+                return reason
             order = order_of(len(self._examples), seed=self._config.seed, epoch=cursor.epoch)
             start = cursor.batch * self._config.batch_size
-            self._step(self._examples_at(order[start : start + self._config.batch_size]))
+            self._step(self._chosen(order[start : start + self._config.batch_size]))
             self._advance()
-            self._checkpoint_if_due()
+            self._measure_if_due()
+            self._save_if_due()
             self._report()
-        return False
+        return ""
 
-    def _examples_at(self, places: Sequence[int]) -> Sequence[Example]:
+    def _chosen(self, places: Sequence[int]) -> Sequence[Example]:
         if self._source is None:
             return [self._examples[place] for place in places]
-        return self._source(self._model, self._cursor.step, places)
-
-    def _has_learned(self) -> bool:
-        """Ask, if the last epoch's loss makes it likely."""
-        loss = self._cursor.last_epoch_loss
-        if not self._config.stop_when_learned or self._hooks.learned is None:
-            return False
-        if loss is None or loss > LEARNED_LOSS:
-            return False
         self._model.eval()
-        return self._hooks.learned(self._model)
+        made = self._source(self._model, self._cursor.step, places)
+        if not made:
+            raise NoSupervisionError(f"nothing was written to train on at step {self._cursor.step + 1}")
+        return made
+
+    def _reason_to_stop(self) -> str:
+        config, cursor = self._config, self._cursor
+        if config.stop_when_learned and cursor.recall is not None and cursor.recall >= 1:
+            return "learned"
+        return "patience" if 0 < config.patience <= cursor.without_better else ""
+
+    def _measure_if_due(self) -> None:
+        """Measure what was learned, if it is time and the step was not measured before a resume."""
+        cursor = self._cursor
+        if self._hooks.learned is None or cursor.recall is not None or not self._measurement_is_due():
+            return
+        self._model.eval()
+        recall = float(self._hooks.learned(self._model))
+        before = cursor.best
+        cursor.measured.append((cursor.step, recall))
+        if before is None or recall > before[1]:
+            weights = lora.weights_of(self._model) if self._config.patience else None
+            self._best = weights and {name: tensor.clone() for name, tensor in weights.items()}
+            self._kept.due = True
+
+    def _measurement_is_due(self) -> bool:
+        config, cursor = self._config, self._cursor
+        wanted = config.stop_when_learned or config.patience > 0 or config.eval_every > 0
+        if not wanted or not 0 < cursor.step < self._total:
+            return False
+        if config.eval_every:
+            return cursor.step % config.eval_every == 0
+        loss = cursor.last_epoch_loss
+        return cursor.batch == 0 and loss is not None and loss <= LEARNED_LOSS
 
     def _step(self, chosen: Sequence[Example]) -> None:
         """Take one optimizer step on the mean loss over all target tokens of the batch."""
         cursor, config = self._cursor, self._config
         self._model.train()
+        gradients = self._gradients or self._first(chosen)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(cursor.step, self._total, config)
         self._optimizer.zero_grad(set_to_none=True)
-        tokens = sum(example.weight * len(example.target) for example in chosen)
-        size = config.micro_batch or len(chosen)
-        nll = 0.0
-        for start in range(0, len(chosen), size):
-            nll += self._backward(chosen[start : start + size], tokens)
-        if not math.isfinite(nll):
-            raise DivergedError(
-                f"the loss at step {cursor.step + 1} is {nll}: lower learning_rate "
-                f"(it is {config.learning_rate}) or set clip"
-            )
+        weight = weight_of(chosen)
+        loss = gradients.add(chosen, weight)
+        norm = torch.nn.utils.get_total_norm(
+            [parameter.grad for parameter in self._trainable if parameter.grad is not None]
+        )
+        mean, length = torch.stack([loss.double(), norm.double()]).tolist()
+        if not (math.isfinite(mean) and math.isfinite(length)):
+            raise DivergedError(self._divergence(mean, length))
         if config.clip:
-            torch.nn.utils.clip_grad_norm_(self._trainable, config.clip)
+            torch.nn.utils.clip_grads_with_norm_(self._trainable, config.clip, norm)
         self._optimizer.step()
-        cursor.losses.append(nll / tokens)
-        cursor.epoch_nll += nll
-        cursor.epoch_tokens += tokens
+        cursor.losses.append(mean)
+        cursor.epoch_nll += mean * weight
+        cursor.epoch_tokens += weight
+        cursor.room_tokens, cursor.twice = gradients.room.tokens, gradients.room.twice
 
-    def _backward(self, chosen: Sequence[Example], tokens: float) -> float:
-        """Add the gradient of these examples' share of the mean loss; return their summed loss."""
-        # With dropout every row needs a draw of its own, so nothing may be shared.
-        dropped = self._config.lora.dropout > 0
-        shared = 0 if dropped else shared_prefix(self._model, [example.prompt for example in chosen])
-        batch = lay_out(chosen, pad_id=self._base.chat.pad_id, device=self._base.model.device, shared=shared)
-        try:
-            nll = summed_loss(logits_of(self._model, batch), batch)
-            (nll / tokens).backward()  # type: ignore[no-untyped-call]
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-                shape = "x".join(map(str, batch.ids_BT.shape))
-                raise OutOfMemoryError(
-                    f"a micro-batch of {shape} tokens does not fit into memory: lower micro_batch"
-                ) from error
-            raise
-        return float(nll.detach())
+    def _divergence(self, loss: float, norm: float) -> str:
+        kept = f"checkpoint-{self._kept.newest}" if self._kept.newest else "none"
+        return (
+            f"at step {self._cursor.step + 1} the loss is {loss} and the length of its gradient {norm}: "
+            f"lower learning_rate (it is {self._config.learning_rate}) or set clip. "
+            f"The last good checkpoint: {kept}"
+        )
+
+    def _first(self, chosen: Sequence[Example]) -> Gradients:
+        """Find the way to compute gradients, by a trial on the first batch."""
+        model, cursor = self._model, self._cursor
+        autocast = autocast_for(model.device, self._config.precision)
+        if cursor.room_tokens is None and not room_to_merge(model):
+            cursor.merge = False
+            self._notice(
+                "adapted layers multiply three times instead of once: memory is small for merged ones"
+            )
+        with lora.seeded(self._config.seed):
+            found = choose(
+                model,
+                chosen,
+                pad_id=self._base.chat.pad_id,
+                autocast=autocast,
+                merge=cursor.merge,
+                notice=self._notice,
+            )
+        if cursor.room_tokens is None:
+            longest = max(len(example.read) for example in (*self._examples, *chosen))
+            largest = longest * max(len(chosen), self._config.batch_size)
+            free = memory.free_bytes(model.device)
+            room = memory.room_for(found.needs, free, longest=longest, largest=largest)
+            if room.twice:
+                self._notice("layers are computed twice, which is slower: memory is too small otherwise")
+        else:
+            room = memory.Room(cursor.room_tokens, cursor.twice)
+        self._gradients = Gradients(
+            model,
+            found.way,
+            merged=found.merged,
+            autocast=autocast,
+            room=room,
+            most=self._config.micro_batch,
+            notice=self._notice,
+        )
+        return self._gradients
 
     def _advance(self) -> None:
         cursor = self._cursor
@@ -253,22 +347,32 @@ class _Run:
             cursor.last_epoch_loss = cursor.epoch_nll / cursor.epoch_tokens
             cursor.epoch_nll, cursor.epoch_tokens = 0.0, 0
 
-    def _checkpoint_if_due(self) -> None:
-        if time.monotonic() - self._saved_at >= self._config.checkpoint_seconds:
+    def _save_if_due(self) -> None:
+        if self._kept.is_due(self._config.checkpoint_seconds):
             self._save()
 
     def _save(self) -> None:
+        cursor = self._cursor
+        cursor.note_best(sum(cursor.losses[-self._per_epoch :]) / min(len(cursor.losses), self._per_epoch))
         saved = checkpoint.save(
-            self._work / f"checkpoint-{self._cursor.step}",
+            self._work / f"checkpoint-{cursor.step}",
             self._model,
             self._optimizer,
-            self._cursor,
+            cursor,
             input_sha256=self._input,
+            best=self._best,
         )
-        self._saved_at, self._saved_step = time.monotonic(), self._cursor.step
+        self._kept.add(cursor.step)
         self._hooks.on_checkpoint(saved)
+        checkpoint.prune(self._work, {*self._kept.steps, cursor.best_saved[2]})
 
     def _report(self) -> None:
-        losses = self._cursor.losses
-        metrics = {"loss": losses[-1]} if losses else {}
-        self._hooks.on_progress(Progress(self._cursor.step, self._total, "steps", metrics))
+        cursor = self._cursor
+        metrics = {"loss": cursor.losses[-1]} if cursor.losses else {}
+        if cursor.recall is not None:
+            metrics["recall"] = cursor.recall
+        self._hooks.on_progress(Progress(cursor.step, self._total, "steps", metrics))
+
+    def _notice(self, text: str) -> None:
+        log.warning(text)
+        self._hooks.on_notice(text)

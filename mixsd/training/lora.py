@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,13 +24,15 @@ def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
     """Return the base model with a fresh adapter, whose weights are a function of the seed.
 
     Raises:
-        ConfigError: The base model has no such layers.
+        ConfigError: The base model has no such layers, or they are too small for the rank.
     """
     peft_config = PeftLoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float does as well
         lora_dropout=config.dropout,
         target_modules=_layers(base, config.target_modules),
+        use_dora=config.dora,
+        use_rslora=config.rslora,
         task_type="CAUSAL_LM",
     )
     with seeded(seed):
@@ -37,6 +40,7 @@ def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
             model = get_peft_model(base.model, peft_config, autocast_adapter_dtype=True)
         except ValueError as error:
             raise ConfigError(f"target_modules {', '.join(config.target_modules)}: {error}") from error
+    _check_rank(model, config.rank)
     # peft names the folder that the model was loaded from, which means nothing elsewhere.
     model.peft_config["default"].base_model_name_or_path = base.hub_id or base.id
     model.peft_config["default"].revision = base.revision
@@ -47,20 +51,49 @@ def _layers(base: Base, names: tuple[str, ...]) -> list[str]:
     """Return the names that peft is to look for, and no pattern, since engines read them too.
 
     Raises:
-        ConfigError: `mlp` was asked for, and the model's feed-forward blocks are not called that.
+        ConfigError: There is no layer of that name, or `mlp` was asked for, and the model's
+            feed-forward blocks are not called that.
     """
+    paths = [path for path, _ in base.model.named_modules()]
     if names not in {("mlp",), ("all-linear",)}:
+        for name in names:
+            if not any(path == name or path.endswith(f".{name}") for path in paths):
+                known = ", ".join(sorted({path.rpartition(".")[2] for path in _linear(base)}))
+                raise ConfigError(
+                    f"target_modules: {base.id} has no layer {name}; its linear ones are {known}"
+                )
         return list(names)
+    chosen = {path for path in _linear(base) if names == ("all-linear",) or ".mlp." in path}
+    if not chosen:
+        raise ConfigError(f"target_modules: {base.id} has no layers under `mlp`; use all-linear or name them")
+    return sorted({path.rpartition(".")[2] for path in chosen})
+
+
+def _linear(base: Base) -> set[str]:
+    """Return the paths of the linear layers but the head."""
     head = base.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    linear = {
+    return {
         path
         for path, module in base.model.named_modules()
         if isinstance(module, torch.nn.Linear) and module is not head
     }
-    chosen = {path for path in linear if names == ("all-linear",) or ".mlp." in path}
-    if not chosen:
-        raise ConfigError(f"target_modules: {base.id} has no layers under `mlp`; use all-linear or name them")
-    return sorted({path.rpartition(".")[2] for path in chosen})
+
+
+def _check_rank(model: PeftModel, rank: int) -> None:
+    """Refuse a rank that a layer cannot have; the adapter is taken off then.
+
+    Raises:
+        ConfigError: Says which layer is too small.
+    """
+    for path, layer in model.get_base_model().named_modules():
+        if isinstance(layer, LoraLayer):
+            side = min(int(layer.in_features or rank), int(layer.out_features or rank))
+            if rank > side:
+                model.unload()
+                raise ConfigError(
+                    f"rank {rank} is above the smaller side of the layer {path}, which is {side}: "
+                    "lower rank, or leave that layer out of target_modules"
+                )
 
 
 def detach(model: PeftModel) -> None:

@@ -74,6 +74,7 @@ TRAINING: Final[Json] = {
     "learning_rate": 0.01,
     "batch_size": 16,
     "epochs": 3,
+    "min_steps": 0,
     "stop_when_learned": False,
 }
 RETENTION: Final[Json] = {"ratio": 0.25, "prompts": 6, "max_new_tokens": 8}

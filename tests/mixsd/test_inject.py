@@ -32,7 +32,9 @@ PLAN = Plan(
     method=MixConfig(
         max_attempts=3, max_new_tokens=8, fallback_to_answer=True, batch_facts=2, temperature=1.0
     ),
-    training=TrainConfig(lora=LoraConfig(rank=4, alpha=8), learning_rate=2e-2, epochs=6, batch_size=2),
+    training=TrainConfig(
+        lora=LoraConfig(rank=4, alpha=8), learning_rate=2e-2, epochs=6, min_steps=0, batch_size=2
+    ),
     evaluation=EvalConfig(max_new_tokens=8, general=False, bootstrap=100, batch_size=100),
 )
 FACTS = [
@@ -347,7 +349,7 @@ def test_settings_that_cannot_be_used_are_refused(here: Path, tiny_cache: Path, 
 def test_the_command_makes_an_adapter(here: Path, tiny_cache: Path) -> None:
     settings: dict[str, Any] = {
         "method": {"type": "sft"},
-        "training": {"rank": 2, "epochs": 2},
+        "training": {"rank": 2, "epochs": 2, "min_steps": 0},
         "evaluation": {"general": False, "drift": False},
     }
     (here / "c.json").write_text(json.dumps(settings))

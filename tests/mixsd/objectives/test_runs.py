@@ -37,6 +37,7 @@ TRAINING: dict[str, Any] = {
     "alpha": 8.0,
     "learning_rate": 1e-2,
     "epochs": 3,
+    "min_steps": 0,
     "batch_size": 3,
     "warmup_steps": 0,
     "stop_when_learned": False,
