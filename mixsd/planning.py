@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mixsd.answers import contains, verifier
+from mixsd.answers import verifier
 from mixsd.config import MixConfig
 from mixsd.decoding.choice import Candidates
 from mixsd.decoding.guard import AnswerGuard
 from mixsd.decoding.memo import Node
 from mixsd.decoding.rng import Draw
 from mixsd.decoding.text import Prompts, Text
-from mixsd.facts import Fact
 from mixsd.models.load import Base
-from mixsd.prompts import STYLES
+from mixsd.prompts import STYLES, hint_of
 from mixsd.units import Unit
 
 CAP_PER_ANSWER_TOKEN: Final = 4
@@ -222,7 +221,7 @@ class Planner:
         length = len(chat.target_ids(style.target_text(answer)))
         for variant, config in enumerate(self._variants):
             cap = config.max_new_tokens or CAP_PER_ANSWER_TOKEN * length + style.headroom
-            prompts = self._prompts(unit, self._hint(unit.fact))
+            prompts = self._prompts(unit, hint_of(unit.fact, self._style))
             if prompts.longest + cap > self._max_tokens:
                 prompts = self._prompts(unit, "")
             job = Job(unit, variant, config, prompts, cap, distinct_attempts(config))
@@ -238,11 +237,6 @@ class Planner:
             expert=tuple(chat.prompt_ids(style.expert_prompt(unit.question, unit.fact.answer, hint))),
             naive=tuple(chat.prompt_ids(style.naive_prompt(unit.question))),
         )
-
-    def _hint(self, fact: Fact) -> str:
-        """Return the fact's own statement if it gives the answer away: without that it is no hint."""
-        told = any(contains(fact.context, answer) for answer in (fact.answer, *fact.aliases))
-        return fact.context if told and self._style.shows_context else ""
 
 
 def _alike(unit: Unit, other: Unit) -> bool:

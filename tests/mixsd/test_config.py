@@ -9,6 +9,8 @@ import pytest
 from mixsd.config import EvalConfig, LoraConfig, MixConfig, Plan, SftConfig, TrainConfig, plan_from
 from mixsd.errors import ConfigError
 
+REWORDINGS = {"rewordings": 0, "rewordings_source": "both", "rewordings_check": True}
+
 Kind = type[MixConfig] | type[SftConfig] | type[LoraConfig] | type[TrainConfig] | type[EvalConfig]
 
 
@@ -30,6 +32,9 @@ def test_the_defaults_are_these() -> None:
             "fallback_to_answer": False,
             "answer_guard": False,
             "score_both": False,
+            "rewordings": 0,
+            "rewordings_source": "both",
+            "rewordings_check": True,
             "seed": 0,
             "batch_facts": 24,
         },
@@ -58,7 +63,7 @@ def test_the_defaults_are_these() -> None:
             "confidence": 0.95,
         },
     }
-    assert asdict(SftConfig()) == {"prompt_style": "natural", "seed": 0}
+    assert asdict(SftConfig()) == {"prompt_style": "natural", **REWORDINGS, "seed": 0}
 
 
 BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
@@ -74,6 +79,14 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (MixConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (MixConfig, "batch_facts", [1, 1024], [0, 1025]),
     (SftConfig, "prompt_style", ["kgfact"], ["x"]),
+    *(
+        (kind, name, good, bad)
+        for kind in (MixConfig, SftConfig)
+        for name, good, bad in (
+            ("rewordings", [0, 16], [-1, 17]),
+            ("rewordings_source", ["model", "templates", "both"], ["", "none"]),
+        )
+    ),
     (SftConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (LoraConfig, "rank", [1, 512], [0, 513]),
     (LoraConfig, "alpha", [0.01, 4096], [0, -1, 4097, math.nan]),
@@ -117,6 +130,7 @@ def test_every_setting_with_bounds_is_in_that_table() -> None:
         "fallback_to_answer",
         "answer_guard",
         "score_both",
+        "rewordings_check",
         "lora",
         "stop_when_learned",
         "general",
@@ -160,7 +174,13 @@ def test_plain_fine_tuning_is_a_method_as_well() -> None:
 
     assert plan.method == SftConfig(seed=3)
     assert (plan.method_type, plan.generations) == ("sft", 1)
-    assert plan.to_json()["method"] == {"type": "sft", "prompt_style": "natural", "seed": 3}
+    assert plan.to_json()["method"] == {"type": "sft", "prompt_style": "natural", **REWORDINGS, "seed": 3}
+
+
+def test_every_method_takes_rewordings() -> None:
+    for kind in ("mixsd", "sft"):
+        plan = plan_from(method={"type": kind, "rewordings": 4, "rewordings_source": "model"})
+        assert (plan.rewordings, plan.method.rewordings_source) == (4, "model")
 
 
 def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
