@@ -20,8 +20,10 @@ from mixsd.prompts import STYLES
 from mixsd.supervision import Supervision
 from mixsd.units import Unit
 
-IRRELEVANT_SETTINGS: Final = frozenset({"batch_facts", "generations"})
-"""Settings that change no record. `generations` only says how many there are."""
+IRRELEVANT_SETTINGS: Final = frozenset(
+    {"batch_facts", "generations", "rewordings", "rewordings_source", "rewordings_check"}
+)
+"""Settings that change no record. `generations` and `rewordings` only say which ones there are."""
 
 STOOD_FOR: Final = frozenset({"lam", "lam_backoff", "max_attempts", "prompt_style"})
 """Settings in whose place the key has what they come to: the value of `lam` in each attempt, and

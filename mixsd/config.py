@@ -16,6 +16,8 @@ RETENTIONS: Final = ("none", "replay", "kl")
 REPLAY_PROMPTS: Final = 64
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
+REWORDINGS_SOURCES: Final = ("model", "templates", "both")
+MAX_REWORDINGS: Final = 16
 MAX_SEED: Final = 2**63 - 1
 
 
@@ -27,6 +29,11 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _check_rewordings(count: int, source: str) -> None:
+    _within("rewordings", count, 0, MAX_REWORDINGS)
+    _one_of("rewordings_source", source, REWORDINGS_SOURCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,12 @@ class MixConfig:
         answer_guard: Within the answer, let a naive token that would break it off give way to the
             expert's, see `mixsd.decoding.guard`. More attempts succeed; the law is another.
         score_both: Also measure each text under the expert, and how often both agree.
+        rewordings: Other wordings of each question that get texts of their own, see
+            `mixsd.rewording`. A fact for which fewer are found has fewer.
+        rewordings_source: `model`: the base model writes them; `templates`: frames of ours around
+            the question, in English; `both`: templates where the model found too few.
+        rewordings_check: Take a wording of the model only if the model, shown the fact, answers it
+            with the answer.
         seed: Names the draws.
         batch_facts: Texts decoded side by side. The texts do not depend on it.
     """
@@ -67,6 +80,9 @@ class MixConfig:
     fallback_to_answer: bool = False
     answer_guard: bool = False
     score_both: bool = False
+    rewordings: int = 0
+    rewordings_source: str = "both"
+    rewordings_check: bool = True
     seed: int = 0
     batch_facts: int = 24
 
@@ -88,6 +104,7 @@ class MixConfig:
             except re.error as error:
                 raise ConfigError(f"pattern is no regular expression: {error}") from None
         _within("max_new_tokens", self.max_new_tokens, 0, 8192)
+        _check_rewordings(self.rewordings, self.rewordings_source)
         _within("seed", self.seed, 0, MAX_SEED)
         _within("batch_facts", self.batch_facts, 1, 1024)
 
@@ -104,13 +121,20 @@ class MixConfig:
 
 @dataclass(frozen=True, slots=True)
 class SftConfig:
-    """Plain fine-tuning on the given answers, in a sentence of ours: what MixSD is compared with."""
+    """Plain fine-tuning on the given answers, in a sentence of ours: what MixSD is compared with.
+
+    Rewordings and seed are those of `MixConfig`.
+    """
 
     prompt_style: str = "natural"
+    rewordings: int = 0
+    rewordings_source: str = "both"
+    rewordings_check: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
         _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        _check_rewordings(self.rewordings, self.rewordings_source)
         _within("seed", self.seed, 0, MAX_SEED)
 
 
@@ -141,6 +165,9 @@ class OpsdConfig:
         kl_top_k: The base model's likeliest tokens that both distributions are renormalised over.
         max_new_tokens: Cap of a rollout. 0 takes four times the answer's tokens plus 32.
         prompt_style: Wording of both prompts, see `mixsd.prompts`.
+        rewordings: Other wordings of each question that are asked too, as in `MixConfig`.
+        rewordings_source: Who words them.
+        rewordings_check: Whether the model must answer them.
         seed: Names the draws.
     """
 
@@ -151,6 +178,9 @@ class OpsdConfig:
     kl_top_k: int = 64
     max_new_tokens: int = 0
     prompt_style: str = "natural"
+    rewordings: int = 0
+    rewordings_source: str = "both"
+    rewordings_check: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -163,6 +193,7 @@ class OpsdConfig:
         _within("kl_top_k", self.kl_top_k, 2, 1024)
         _within("max_new_tokens", self.max_new_tokens, 0, 8192)
         _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        _check_rewordings(self.rewordings, self.rewordings_source)
         _within("seed", self.seed, 0, MAX_SEED)
 
 
@@ -367,6 +398,10 @@ class Plan:
     @property
     def generations(self) -> int:
         return self.method.generations if isinstance(self.method, MixConfig) else 1
+
+    @property
+    def rewordings(self) -> int:
+        return self.method.rewordings
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain data, for manifests and digests."""

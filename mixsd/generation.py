@@ -18,6 +18,7 @@ from mixsd.planning import Job, Planner
 from mixsd.progress import OnProgress, Progress, silent
 from mixsd.prompts import STYLES
 from mixsd.records import Recorder, plain_record
+from mixsd.rewording.writing import reworded
 from mixsd.supervision import Supervision
 from mixsd.units import Unit, units_of
 
@@ -137,6 +138,7 @@ def sweep(
     comparison varies less.
     """
     values = list(lams)
+    facts = reworded(base, list(facts), config, on_progress=on_progress).facts
     variants = [replace(config, lam=lam, lam_backoff=()) for lam in values]
     for made in Generation(base, *variants, on_progress=on_progress).made(facts):
         yield values[made.variant], made.record

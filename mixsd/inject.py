@@ -109,7 +109,7 @@ class Workspace:
             raise
         for warning in made.warnings():
             _log.warning(warning)
-        _write(self.out / _GENERATION, {"reused": made.reused, **made.report})
+        _write(self.out / _GENERATION, made.to_json())
         ordered = run.in_order(records, self.facts, self.plan)
         _rewrite(target, ordered)
         partial.unlink()

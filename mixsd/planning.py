@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mixsd.answers import contains, verifier
+from mixsd.answers import verifier
 from mixsd.config import MixConfig
 from mixsd.decoding.choice import Candidates
 from mixsd.decoding.guard import AnswerGuard
 from mixsd.decoding.memo import Node
 from mixsd.decoding.rng import Draw
 from mixsd.decoding.text import Prompts, Text
-from mixsd.facts import Fact
 from mixsd.models.load import Base
-from mixsd.prompts import STYLES, PromptStyle
+from mixsd.prompts import STYLES, PromptStyle, hint_of
 from mixsd.units import Unit
 
 CAP_PER_ANSWER_TOKEN: Final = 4
@@ -249,7 +248,7 @@ def room_of(base: Base, unit: Unit, style: PromptStyle, max_new_tokens: int, max
     """
     length = len(base.chat.target_ids(style.target_text(unit.fact.answer)))
     cap = max_new_tokens or CAP_PER_ANSWER_TOKEN * length + style.headroom
-    prompts = _prompts(base, unit, style, _hint(unit.fact, style))
+    prompts = _prompts(base, unit, style, hint_of(unit.fact, style))
     if prompts.longest + cap > max_tokens:
         prompts = _prompts(base, unit, style, "")
     return Room(prompts, cap, prompts.longest + cap <= max_tokens)
@@ -260,12 +259,6 @@ def _prompts(base: Base, unit: Unit, style: PromptStyle, hint: str) -> Prompts:
         expert=tuple(base.chat.prompt_ids(style.expert_prompt(unit.question, unit.fact.answer, hint))),
         naive=tuple(base.chat.prompt_ids(style.naive_prompt(unit.question))),
     )
-
-
-def _hint(fact: Fact, style: PromptStyle) -> str:
-    """Return the fact's own statement if it gives the answer away: without that it is no hint."""
-    told = any(contains(fact.context, answer) for answer in (fact.answer, *fact.aliases))
-    return fact.context if told and style.shows_context else ""
 
 
 def _alike(unit: Unit, other: Unit) -> bool:

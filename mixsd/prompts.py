@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from mixsd.answers import contains
+from mixsd.facts import Fact
+
 
 @dataclass(frozen=True, slots=True)
 class PromptStyle:
@@ -42,6 +45,12 @@ class PromptStyle:
 
     def target_text(self, answer: str) -> str:
         return _fill(self.target, answer=answer)
+
+
+def hint_of(fact: Fact, style: PromptStyle) -> str:
+    """Return the fact's own statement if it gives the answer away: without that it is no hint."""
+    told = any(contains(fact.context, answer) for answer in (fact.answer, *fact.aliases))
+    return fact.context if told and style.shows_context else ""
 
 
 def _fill(template: str, **values: str) -> str:

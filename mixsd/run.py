@@ -35,11 +35,12 @@ from mixsd.objectives import opsd
 from mixsd.objectives.replay import Beside, given, replay_examples, replay_prompts
 from mixsd.packaging import PackagedFile, write_package
 from mixsd.progress import OnProgress, Progress, silent
+from mixsd.rewording.writing import reworded
 from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.training import lora
 from mixsd.training.batches import Example, examples_of
 from mixsd.training.loop import Hooks, Source, Trained, train_adapter
-from mixsd.units import Unit, units_of
+from mixsd.units import Unit, ids_of, units_of
 
 OnRecords = Callable[[Sequence[Supervision]], None]
 
@@ -95,10 +96,12 @@ class Supervised:
     Attributes:
         reused: Records that were taken from the cache.
         report: How the others were made, see `Generation.report`; empty for plain targets.
+        rewordings: How rewordings were found, see `mixsd.rewording`; empty if none were wanted.
     """
 
     reused: int = 0
     report: Mapping[str, Any] = field(default_factory=dict)
+    rewordings: Mapping[str, Any] = field(default_factory=dict)
 
     def warnings(self) -> Iterator[str]:
         """Yield what a user should know of how it went."""
@@ -107,6 +110,16 @@ class Supervised:
         if halvings := self.report.get("halvings"):
             slots = self.report["slots"]
             yield f"memory ran out {halvings} times: texts were decoded {slots} at a time in the end"
+        if self.rewordings:
+            wanted = self.rewordings["wanted"]
+            made = self.rewordings["by_model"] + self.rewordings["by_templates"]
+            if made < wanted:
+                yield f"{made} of {wanted} rewordings were found: facts that have fewer are trained on fewer"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return how it went as plain data."""
+        told = {"rewordings": dict(self.rewordings)} if self.rewordings else {}
+        return {"reused": self.reused, **self.report, **told}
 
 
 def supervise(
@@ -126,15 +139,17 @@ def supervise(
         cache: Records that it holds are handed on first and not made; those that are made are put
             into it. Plain fine-tuning makes its records too fast to need it.
     """
+    worded = reworded(base, facts, plan.method, on_progress=on_progress)
+    facts = worded.facts
     if isinstance(plan.method, OpsdConfig):
         for record in opsd.records_of(base, facts, plan.method, done=done, on_progress=on_progress):
             on_records([record])
-        return Supervised()
+        return Supervised(rewordings=worded.report)
     if not isinstance(plan.method, MixConfig):
         style, seed = plan.method.prompt_style, plan.method.seed
         for record in plain(base, facts, prompt_style=style, seed=seed, done=done, on_progress=on_progress):
             on_records([record])
-        return Supervised()
+        return Supervised(rewordings=worded.report)
     total = sum(1 for _ in units_of(facts, plan.generations))
     reused: set[tuple[str, int]] = set()
     keep = on_records
@@ -145,7 +160,7 @@ def supervise(
     generation = Generation(base, plan.method, done=had, total=total, on_progress=on_progress)
     for record in generation.records(facts):
         keep([record])
-    return Supervised(reused=len(reused), report=generation.report())
+    return Supervised(len(reused), generation.report(), worded.report)
 
 
 class _Cached:
@@ -192,7 +207,12 @@ class _Cached:
 def in_order(records: Sequence[Supervision], facts: Sequence[Fact], plan: Plan) -> list[Supervision]:
     """Return records in the order of the facts, however they were finished."""
     by_id = {(record.fact_key, record.generation): record for record in records}
-    return [by_id[unit.id] for unit in units_of(facts, plan.generations) if unit.id in by_id]
+    return [by_id[each] for each in ids_of(facts, plan.generations, plan.rewordings) if each in by_id]
+
+
+def most_targets(facts: Sequence[Fact], plan: Plan) -> int:
+    """Return how many targets there can be: as many as there are, unless rewordings are not found."""
+    return sum(1 for _ in ids_of(facts, plan.generations, plan.rewordings))
 
 
 def train(

@@ -25,3 +25,11 @@ def units_of(facts: Iterable[Fact], generations: int) -> Iterator[Unit]:
         for wording, question in enumerate((fact.question, *fact.train_paraphrases)):
             for generation in range(generations):
                 yield Unit(fact, question, wording * generations + generation)
+
+
+def ids_of(facts: Iterable[Fact], generations: int, rewordings: int) -> Iterator[tuple[str, int]]:
+    """Yield the ids of all targets that facts can have if each gets so many rewordings, in order."""
+    for fact in facts:
+        wordings = 1 + len(fact.train_paraphrases) + rewordings
+        for generation in range(wordings * generations):
+            yield fact.key, generation

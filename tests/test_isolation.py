@@ -17,6 +17,7 @@ WORKER = ["worker.celery_app", "worker.tasks", "worker.supervisor", "worker.runn
         ("mixsd.cli", ["torch", *SERVICE]),
         ("mixsd.config", ["torch", *SERVICE]),
         ("mixsd.facts", ["torch", *SERVICE]),
+        ("mixsd.rewording.templates", ["torch", *SERVICE]),
         ("mixsd.models.registry", ["torch", *SERVICE]),
     ],
 )

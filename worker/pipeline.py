@@ -30,7 +30,6 @@ from mixsd.supervision import Supervision, sha256_of
 from mixsd.training import checkpoint, lora
 from mixsd.training.checkpoint import Saved
 from mixsd.training.loop import Hooks, planned_steps
-from mixsd.units import units_of
 from worker.control import Control, SupervisionRow
 from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
 from worker.translate import plan_of
@@ -98,7 +97,7 @@ class _Attempt:
         digest = run.supervision_input(self._base, facts, plan)
         records = [Supervision.from_json(row.body) for row in control.supervision()]
         places = {fact.key: place for place, fact in enumerate(facts)}
-        total = sum(1 for _ in units_of(facts, plan.generations))
+        total = run.most_targets(facts, plan)
         control.enter(Phase.GENERATING, total, "targets", digest, done=len(records))
 
         def add(made: Sequence[Supervision]) -> None:

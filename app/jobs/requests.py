@@ -20,6 +20,21 @@ Scorer = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_num
 Verifier = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex"]
 Lam = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="Names the draws.")]
+Rewordings = Annotated[
+    int,
+    Field(ge=0, le=16, description="Other wordings of each question that get texts of their own."),
+]
+RewordingsSource = Annotated[
+    Literal["model", "templates", "both"],
+    Field(
+        description="Who words them: the base model, English frames of ours, or those where the model "
+        "found too few."
+    ),
+]
+RewordingsCheck = Annotated[
+    bool,
+    Field(description="Take a wording only if the base model, shown the fact, answers it with the answer."),
+]
 
 
 class _Request(BaseModel):
@@ -63,6 +78,9 @@ class MixsdMethod(_Request):
         bool,
         Field(description="Also measure each text under the expert, and how often both conditionals agree."),
     ] = False
+    rewordings: Rewordings = 0
+    rewordings_source: RewordingsSource = "both"
+    rewordings_check: RewordingsCheck = True
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -85,6 +103,9 @@ class SftMethod(_Request):
 
     type: Literal["sft"]
     prompt_style: PromptStyle = "natural"
+    rewordings: Rewordings = 0
+    rewordings_source: RewordingsSource = "both"
+    rewordings_check: RewordingsCheck = True
     seed: Seed = 0
 
 
@@ -119,6 +140,9 @@ class OpsdMethod(_Request):
         int, Field(ge=0, le=8192, description="Cap of an answer. 0 takes four times the fact's, plus 32.")
     ] = 0
     prompt_style: PromptStyle = "natural"
+    rewordings: Rewordings = 0
+    rewordings_source: RewordingsSource = "both"
+    rewordings_check: RewordingsCheck = True
     seed: Seed = 0
 
     @model_validator(mode="after")

@@ -79,6 +79,7 @@ def numbers_of(kind: Any, *, without: frozenset[str] = frozenset()) -> list[tupl
         *numbers_of(MixConfig),
         *numbers_of(OpsdConfig),
         *numbers_of(RetentionConfig),
+        *numbers_of(SftConfig),
         *numbers_of(LoraConfig),
         *numbers_of(TrainConfig),
         *numbers_of(EvalConfig, without=frozenset({"batch_size"})),
@@ -104,6 +105,8 @@ def allows(value: Any, config: Any, name: str) -> bool:
     try:
         if config is MixConfig:
             MixsdMethod.model_validate({"type": "mixsd", name: value})
+        elif config is SftConfig:
+            SftMethod.model_validate({"type": "sft", name: value})
         elif config is OpsdConfig:
             OpsdMethod.model_validate({"type": "opsd", name: value})
         elif config is RetentionConfig:

@@ -21,6 +21,7 @@ from mixsd.config import (
 )
 from mixsd.errors import ConfigError
 
+REWORDINGS = {"rewordings": 0, "rewordings_source": "both", "rewordings_check": True}
 KINDS = (MixConfig, SftConfig, OpsdConfig, LoraConfig, RetentionConfig, TrainConfig, EvalConfig)
 Kind = (
     type[MixConfig]
@@ -51,6 +52,9 @@ def test_the_defaults_are_these() -> None:
             "fallback_to_answer": False,
             "answer_guard": False,
             "score_both": False,
+            "rewordings": 0,
+            "rewordings_source": "both",
+            "rewordings_check": True,
             "seed": 0,
             "batch_facts": 24,
         },
@@ -103,7 +107,7 @@ def test_the_defaults_are_these() -> None:
             "confidence": 0.95,
         },
     }
-    assert asdict(SftConfig()) == {"prompt_style": "natural", "seed": 0}
+    assert asdict(SftConfig()) == {"prompt_style": "natural", **REWORDINGS, "seed": 0}
     assert asdict(OpsdConfig()) == {
         "loss": "forward",
         "rollouts": 1,
@@ -112,6 +116,7 @@ def test_the_defaults_are_these() -> None:
         "kl_top_k": 64,
         "max_new_tokens": 0,
         "prompt_style": "natural",
+        **REWORDINGS,
         "seed": 0,
     }
 
@@ -129,6 +134,14 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (MixConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (MixConfig, "batch_facts", [1, 1024], [0, 1025]),
     (SftConfig, "prompt_style", ["kgfact"], ["x"]),
+    *(
+        (kind, name, good, bad)
+        for kind in (MixConfig, SftConfig, OpsdConfig)
+        for name, good, bad in (
+            ("rewordings", [0, 16], [-1, 17]),
+            ("rewordings_source", ["model", "templates", "both"], ["", "none"]),
+        )
+    ),
     (SftConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (OpsdConfig, "loss", ["forward", "reverse", "nll"], ["kl", ""]),
     (OpsdConfig, "rollouts", [1, 64], [0, 65]),
@@ -194,6 +207,7 @@ def test_every_setting_with_bounds_is_in_that_table() -> None:
         "fallback_to_answer",
         "answer_guard",
         "score_both",
+        "rewordings_check",
         "lora",
         "retention",
         "stop_when_learned",
@@ -241,7 +255,13 @@ def test_plain_fine_tuning_is_a_method_as_well() -> None:
 
     assert plan.method == SftConfig(seed=3)
     assert (plan.method_type, plan.generations) == ("sft", 1)
-    assert plan.to_json()["method"] == {"type": "sft", "prompt_style": "natural", "seed": 3}
+    assert plan.to_json()["method"] == {"type": "sft", "prompt_style": "natural", **REWORDINGS, "seed": 3}
+
+
+def test_every_method_takes_rewordings() -> None:
+    for kind in ("mixsd", "sft", "opsd", "kl"):
+        plan = plan_from(method={"type": kind, "rewordings": 4, "rewordings_source": "model"})
+        assert (plan.rewordings, plan.method.rewordings_source) == (4, "model")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("replay", ReplayConfig), ("kl", KlConfig)])
@@ -251,7 +271,7 @@ def test_replay_and_kl_are_plain_fine_tuning_with_that_retention(name: str, kind
     assert plan.method == kind(seed=3)
     assert plan.training.retention == RetentionConfig(type=name, ratio=1.0, seed=2)
     assert (plan.method_type, plan.generations) == (name, 1)
-    assert plan.to_json()["method"] == {"type": name, "prompt_style": "natural", "seed": 3}
+    assert plan.to_json()["method"] == {"type": name, **asdict(SftConfig(seed=3))}
     assert plan.to_json()["training"]["retention"]["type"] == name
 
 

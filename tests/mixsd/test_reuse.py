@@ -48,6 +48,9 @@ OTHER_SETTINGS: Mapping[str, Any] = {
     "fallback_to_answer": True,
     "answer_guard": True,
     "score_both": True,
+    "rewordings": 2,
+    "rewordings_source": "model",
+    "rewordings_check": False,
     "seed": 1,
     "batch_facts": 3,
 }
