@@ -5,6 +5,7 @@ Knows nothing of models. See `mixsd.training.attention` for how such a row is co
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mixsd.decoding.rows import common
 
@@ -39,8 +40,8 @@ class Tree:
     paths: Sequence[Sequence[int]]
 
 
-def grow(texts: Sequence[tuple[int, ...]], *, share: bool = True) -> Tree:
-    """Put texts on one row. Without `share` each has all its tokens to itself.
+def grow(texts: Sequence[tuple[int, ...]], *, most: int | None = None) -> Tree:
+    """Put texts on one row. Of each, `most` tokens at most are shared: any number if it is None.
 
     Example:
         >>> tree = grow([(5, 6, 7), (5, 6, 8, 9)])
@@ -56,7 +57,7 @@ def grow(texts: Sequence[tuple[int, ...]], *, share: bool = True) -> Tree:
     # In sorted order, what a text shares with any earlier one it shares with the one before it.
     for place in sorted(range(len(texts)), key=lambda place: texts[place]):
         text = texts[place]
-        start = common(before, text) if share else 0
+        start = _shared(before, text, most)
         path = [*path[:start], *range(len(ids), len(ids) + len(text) - start)]
         ids += text[start:]
         positions += range(start, len(text))
@@ -67,8 +68,13 @@ def grow(texts: Sequence[tuple[int, ...]], *, share: bool = True) -> Tree:
     return Tree(ids, positions, spans, paths)
 
 
-def size_of(texts: Sequence[tuple[int, ...]]) -> int:
+def size_of(texts: Sequence[tuple[int, ...]], *, most: int | None = None) -> int:
     """Return how many tokens the row of these texts has."""
     ordered = sorted(texts)
-    shared = sum(map(common, ordered, ordered[1:]))
+    shared = sum(_shared(*pair, most) for pair in pairwise(ordered))
     return sum(map(len, texts)) - shared
+
+
+def _shared(first: tuple[int, ...], second: tuple[int, ...], most: int | None) -> int:
+    shared = common(first, second)
+    return shared if most is None else min(shared, most)

@@ -45,12 +45,13 @@ class TreeWay:
 
     name: Final = "tree"
 
-    def __init__(self, model: LanguageModel, *, share: bool = True) -> None:
+    def __init__(self, model: LanguageModel, *, most_shared: int | None = None) -> None:
+        """Prepare for a model. Of each text, `most_shared` tokens at most are shared with others."""
         self._base = base_of(model)
         self._body: nn.Module = getattr(self._base, self._base.base_model_prefix)
         self._head: nn.Module = self._base.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._device = device_of(self._base)
-        self._share = share
+        self._most = most_shared
         self.longest = longest_text(self._base)
 
     def running(self) -> AbstractContextManager[None]:
@@ -60,11 +61,10 @@ class TreeWay:
         return example.read
 
     def size(self, examples: Sequence[Example]) -> int:
-        texts = [example.read for example in examples]
-        return size_of(texts) if self._share else sum(map(len, texts))
+        return size_of([example.read for example in examples], most=self._most)
 
     def loss(self, examples: Sequence[Example]) -> Tensor:
-        tree = grow([example.read for example in examples], share=self._share)
+        tree = grow([example.read for example in examples], most=self._most)
         hidden_1ND = self._body(
             input_ids=torch.tensor([tree.ids], device=self._device),
             position_ids=torch.tensor([tree.positions], device=self._device),

@@ -39,13 +39,20 @@ def test_spans_hold_every_token_once_behind_what_comes_before_it(seed: int) -> N
         assert max(span.path[: span.start], default=-1) < span.path[span.start]
 
 
-def test_without_sharing_every_text_has_all_its_tokens() -> None:
-    texts = some_texts(3)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("most", [0, 1, 2, 9])
+def test_no_more_than_so_many_tokens_are_shared(seed: int, most: int) -> None:
+    texts = some_texts(seed)
 
-    tree = grow(texts, share=False)
+    tree = grow(texts, most=most)
 
-    assert len(tree.ids) == sum(map(len, texts))
-    assert len({place for path in tree.paths for place in path}) == len(tree.ids)
+    shared = {text[:length] for text in texts for length in range(1, min(len(text), most) + 1)}
+    assert len(tree.ids) == size_of(texts, most=most) >= len(shared)
+    assert len(tree.ids) >= sum(len(text) - most for text in set(texts))
+    for text, path in zip(texts, tree.paths, strict=True):
+        assert tuple(tree.ids[place] for place in path) == text
+    if most == 0:
+        assert len(tree.ids) == sum(map(len, texts))
 
 
 @pytest.mark.parametrize("seed", range(20))
