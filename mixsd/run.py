@@ -224,8 +224,14 @@ def train(
     work: Path,
     resume: Sequence[Path] = (),
     hooks: Hooks = Hooks(),  # noqa: B008  frozen
+    input_sha256: str = "",
 ) -> Trained:
-    """Train the adapter on the supervision. See `mixsd.training.loop`."""
+    """Train the adapter on the supervision. See `mixsd.training.loop`.
+
+    Args:
+        input_sha256: Names the run whose checkpoints may be resumed from. Left out, it is that of
+            records and plan; runs that differ only in where they end may share one.
+    """
     examples = examples_of(base, records, prompt_style=plan.method.prompt_style)
     supervised = {record.fact_key for record in records if record.trainable}
     taught = [fact for fact in facts if fact.key in supervised]
@@ -235,7 +241,7 @@ def train(
         examples,
         plan.training,
         work=work,
-        input_sha256=training_input(base, records, plan),
+        input_sha256=input_sha256 or training_input(base, records, plan),
         resume=resume,
         hooks=replace(hooks, learned=learned),
         source=_source(base, facts, records, examples, plan, hooks.on_check),

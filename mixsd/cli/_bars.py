@@ -11,8 +11,12 @@ from mixsd.progress import OnProgress, Progress
 
 
 @contextmanager
-def bars() -> Generator[Callable[[str], OnProgress]]:
-    """Give a function that begins a bar for a phase and returns what moves it."""
+def bars(*, keep: bool = True) -> Generator[Callable[[str], OnProgress]]:
+    """Give a function that begins a bar for a phase and returns what moves it.
+
+    Args:
+        keep: Leave bars of earlier phases standing.
+    """
     columns = (
         TextColumn("{task.description:<11}"),
         BarColumn(),
@@ -24,6 +28,9 @@ def bars() -> Generator[Callable[[str], OnProgress]]:
     with Bars(*columns, console=Console(stderr=True)) as shown:
 
         def begin(phase: str) -> OnProgress:
+            if not keep:
+                for earlier in shown.task_ids:
+                    shown.remove_task(earlier)
             task = shown.add_task(phase, total=None, unit="")
 
             def move(progress: Progress, /) -> None:

@@ -187,7 +187,7 @@ def _loaded(
         from mixsd.models.registry import check_id, default_cache
 
         read = read_facts(facts)
-        plan = plan_from(**_options(config))
+        plan = plan_from(**settings_in(config))
         check_id(model)
 
         from mixsd.models.load import load_base, use_threads
@@ -200,7 +200,7 @@ def _loaded(
             yield load_base(found, device=device), read, plan, on_phase
 
 
-def _options(path: Path | None) -> dict[str, dict[str, Any]]:
+def settings_in(path: Path | None) -> dict[str, dict[str, Any]]:
     """Read the settings from a file of theirs.
 
     Raises:
