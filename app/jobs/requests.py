@@ -83,6 +83,13 @@ class SftMethod(_Request):
 
     type: Literal["sft"]
     prompt_style: PromptStyle = "natural"
+    target: Annotated[
+        Literal["canonical", "natural"],
+        Field(
+            description="`canonical` is the short sentence of the prompt style, `natural` a full one that "
+            "states the fact: its `context` where that tells the answer."
+        ),
+    ] = "canonical"
     seed: Seed = 0
 
 

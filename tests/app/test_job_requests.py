@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from app.jobs.requests import EvaluationOptions, MixsdMethod, TrainingOptions
+from app.jobs.requests import EvaluationOptions, MixsdMethod, SftMethod, TrainingOptions
 from app.ledger.schemas import Outcome
-from mixsd.config import EvalConfig, LoraConfig, MixConfig, TrainConfig
+from mixsd.config import EvalConfig, LoraConfig, MixConfig, SftConfig, TrainConfig
 from mixsd.errors import ConfigError
 from mixsd.evaluation.outcomes import Outcome as LibraryOutcome
 
@@ -35,6 +35,7 @@ def defaults_of(kind: Any) -> dict[str, Any]:
     ("request_model", "config"),
     [
         (MixsdMethod(type="mixsd"), defaults_of(MixConfig)),
+        (SftMethod(type="sft"), defaults_of(SftConfig)),
         (TrainingOptions(), defaults_of(LoraConfig) | defaults_of(TrainConfig)),
         (EvaluationOptions(), {k: v for k, v in defaults_of(EvalConfig).items() if k != "batch_size"}),
     ],

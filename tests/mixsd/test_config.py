@@ -58,7 +58,7 @@ def test_the_defaults_are_these() -> None:
             "confidence": 0.95,
         },
     }
-    assert asdict(SftConfig()) == {"prompt_style": "natural", "seed": 0}
+    assert asdict(SftConfig()) == {"prompt_style": "natural", "target": "canonical", "seed": 0}
 
 
 BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
@@ -74,6 +74,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (MixConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (MixConfig, "batch_facts", [1, 1024], [0, 1025]),
     (SftConfig, "prompt_style", ["kgfact"], ["x"]),
+    (SftConfig, "target", ["canonical", "natural"], ["", "Natural"]),
     (SftConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (LoraConfig, "rank", [1, 512], [0, 513]),
     (LoraConfig, "alpha", [0.01, 4096], [0, -1, 4097, math.nan]),
@@ -160,7 +161,12 @@ def test_plain_fine_tuning_is_a_method_as_well() -> None:
 
     assert plan.method == SftConfig(seed=3)
     assert (plan.method_type, plan.generations) == ("sft", 1)
-    assert plan.to_json()["method"] == {"type": "sft", "prompt_style": "natural", "seed": 3}
+    assert plan.to_json()["method"] == {
+        "type": "sft",
+        "prompt_style": "natural",
+        "target": "canonical",
+        "seed": 3,
+    }
 
 
 def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
