@@ -10,6 +10,7 @@ from mixsd.errors import ConfigError
 
 PROMPT_STYLES: Final = ("natural", "kgfact", "reference")
 VERIFIERS: Final = ("contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex")
+SFT_TARGETS: Final = ("canonical", "natural")
 SCHEDULES: Final = ("constant", "linear", "cosine")
 DIVERGENCES: Final = ("forward", "reverse", "nll")
 RETENTIONS: Final = ("none", "replay", "kl")
@@ -124,9 +125,14 @@ class SftConfig:
     """Plain fine-tuning on the given answers, in a sentence of ours: what MixSD is compared with.
 
     Rewordings and seed are those of `MixConfig`.
+
+    Attributes:
+        target: `canonical` is the short sentence of the prompt style, `natural` a full one that
+            states the fact: its own statement where that tells the answer, see `mixsd.statements`.
     """
 
     prompt_style: str = "natural"
+    target: str = "canonical"
     rewordings: int = 0
     rewordings_source: str = "both"
     rewordings_check: bool = True
@@ -135,6 +141,7 @@ class SftConfig:
     def __post_init__(self) -> None:
         _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
         _check_rewordings(self.rewordings, self.rewordings_source)
+        _one_of("target", self.target, SFT_TARGETS)
         _within("seed", self.seed, 0, MAX_SEED)
 
 

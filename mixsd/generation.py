@@ -150,13 +150,18 @@ def plain(
     *,
     prompt_style: str,
     seed: int,
+    natural: bool = False,
     done: Collection[tuple[str, int]] = frozenset(),
     on_progress: OnProgress = silent,
 ) -> Iterator[Supervision]:
-    """Yield the supervision of plain fine-tuning: the given answer, in a sentence of ours."""
+    """Yield the supervision of plain fine-tuning: the given answer, in a sentence of ours.
+
+    Args:
+        natural: In a full sentence that states the fact, see `mixsd.statements`.
+    """
     every = list(units_of(facts, 1))
     for place, unit in enumerate(every):
         on_progress(Progress(place, len(every), "targets"))
         if unit.id not in done:
-            yield plain_record(base, unit, STYLES[prompt_style], seed=seed)
+            yield plain_record(base, unit, STYLES[prompt_style], seed=seed, natural=natural)
     on_progress(Progress(len(every), len(every), "targets"))

@@ -16,6 +16,7 @@ from mixsd.decoding.text import Prompts, Text
 from mixsd.models.load import Base
 from mixsd.planning import Job, Measures
 from mixsd.prompts import STYLES, PromptStyle
+from mixsd.statements import sentence, told
 from mixsd.supervision import Finish, Method, Supervision
 from mixsd.units import Unit
 
@@ -100,17 +101,26 @@ def _attempts(job: Job) -> int:
     return 1 + sum(attempt < job.kept.draw.attempt for attempt in job.failed)
 
 
-def plain_record(base: Base, unit: Unit, style: PromptStyle, *, seed: int) -> Supervision:
-    """Return the record of plain fine-tuning for one target."""
+def plain_record(
+    base: Base, unit: Unit, style: PromptStyle, *, seed: int, natural: bool = False
+) -> Supervision:
+    """Return the record of plain fine-tuning for one target.
+
+    Args:
+        natural: Take a full sentence that states the fact, if it fits, and not the style's own.
+    """
     prompt = tuple(base.chat.prompt_ids(style.naive_prompt(unit.question)))
-    target = base.chat.target_ids(style.target_text(unit.fact.answer))
-    too_long = len(prompt) + len(target) > base.max_tokens
+    texts = _sentences(unit) if natural else []
+    targets = [base.chat.target_ids(text) for text in (*texts, style.target_text(unit.fact.answer))]
+    fitting = [target for target in targets if len(prompt) + len(target) <= base.max_tokens]
+    target = fitting[0] if fitting else []
+    too_long = not fitting
     return Supervision(
         fact_key=unit.fact.key,
         generation=unit.generation,
         question=unit.question,
-        text="" if too_long else base.chat.decode(target),
-        token_ids=() if too_long else tuple(target),
+        text=base.chat.decode(target),
+        token_ids=tuple(target),
         picks="",
         attempt=0,
         attempts=0,
@@ -123,6 +133,12 @@ def plain_record(base: Base, unit: Unit, style: PromptStyle, *, seed: int) -> Su
         method="sft",
         reason="prompt_too_long" if too_long else None,
     )
+
+
+def _sentences(unit: Unit) -> list[str]:
+    """Return full sentences that state a fact, the best first."""
+    made = sentence(unit.question, unit.fact.answer)
+    return [text for text in (told(unit.fact), made) if text]
 
 
 def nats_per_token(base: Base, prompt: Sequence[int], tokens: Sequence[int]) -> float:

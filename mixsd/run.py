@@ -146,8 +146,16 @@ def supervise(
             on_records([record])
         return Supervised(rewordings=worded.report)
     if not isinstance(plan.method, MixConfig):
-        style, seed = plan.method.prompt_style, plan.method.seed
-        for record in plain(base, facts, prompt_style=style, seed=seed, done=done, on_progress=on_progress):
+        records = plain(
+            base,
+            facts,
+            prompt_style=plan.method.prompt_style,
+            seed=plan.method.seed,
+            natural=plan.method.target == "natural",
+            done=done,
+            on_progress=on_progress,
+        )
+        for record in records:
             on_records([record])
         return Supervised(rewordings=worded.report)
     total = sum(1 for _ in units_of(facts, plan.generations))

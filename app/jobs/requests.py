@@ -106,6 +106,13 @@ class SftMethod(_Request):
     rewordings: Rewordings = 0
     rewordings_source: RewordingsSource = "both"
     rewordings_check: RewordingsCheck = True
+    target: Annotated[
+        Literal["canonical", "natural"],
+        Field(
+            description="`canonical` is the short sentence of the prompt style, `natural` a full one that "
+            "states the fact: its `context` where that tells the answer."
+        ),
+    ] = "canonical"
     seed: Seed = 0
 
 

@@ -107,7 +107,12 @@ def test_the_defaults_are_these() -> None:
             "confidence": 0.95,
         },
     }
-    assert asdict(SftConfig()) == {"prompt_style": "natural", **REWORDINGS, "seed": 0}
+    assert asdict(SftConfig()) == {
+        "prompt_style": "natural",
+        "target": "canonical",
+        **REWORDINGS,
+        "seed": 0,
+    }
     assert asdict(OpsdConfig()) == {
         "loss": "forward",
         "rollouts": 1,
@@ -142,6 +147,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
             ("rewordings_source", ["model", "templates", "both"], ["", "none"]),
         )
     ),
+    (SftConfig, "target", ["canonical", "natural"], ["", "Natural"]),
     (SftConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (OpsdConfig, "loss", ["forward", "reverse", "nll"], ["kl", ""]),
     (OpsdConfig, "rollouts", [1, 64], [0, 65]),
@@ -255,7 +261,7 @@ def test_plain_fine_tuning_is_a_method_as_well() -> None:
 
     assert plan.method == SftConfig(seed=3)
     assert (plan.method_type, plan.generations) == ("sft", 1)
-    assert plan.to_json()["method"] == {"type": "sft", "prompt_style": "natural", **REWORDINGS, "seed": 3}
+    assert plan.to_json()["method"] == {"type": "sft", **asdict(SftConfig(seed=3))}
 
 
 def test_every_method_takes_rewordings() -> None:
