@@ -18,6 +18,7 @@ from tests.mixsd.training.conftest import NewBase
 from tests.mixsd.training.driving import CONFIG, train, weights
 
 ROOT = Path(__file__).parents[3]
+LOCAL = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 SCRIPT = """
 import json, sys
 from dataclasses import replace
@@ -77,14 +78,18 @@ def together(cache: Path, folder: Path, name: str, size: int = 2, **options: Any
                 *(str(cache), str(folder / "work"), str(out)),
             ],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **LOCAL},
             stderr=subprocess.PIPE,
         )
         for rank in range(size)
     ]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors.decode()
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors.decode()
+    finally:
+        for process in processes:
+            process.kill()
     made = [json.loads((out / f"{rank}.json").read_text()) for rank in range(size)]
     files = [out / f"{rank}.safetensors" for rank in range(size)]
     return [
