@@ -16,14 +16,15 @@ from mixsd.config import TrainConfig
 from mixsd.errors import CorruptError, DivergedError, NoSupervisionError
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress, Progress, StopRequested, silent
-from mixsd.training import checkpoint, lora, memory
+from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, order_of, weight_of
 from mixsd.training.checkpoint import Cursor, Saved
-from mixsd.training.compute import autocast_for, check_device, compiled_layers, in_four_bits
+from mixsd.training.compute import check_device, compiled_layers, in_four_bits
 from mixsd.training.kept import Kept
 from mixsd.training.schedule import learning_rate
+from mixsd.training.start import gradients_for
 from mixsd.training.step import Gradients
-from mixsd.training.suited import choose, room_to_merge
+from mixsd.training.world import World
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,9 @@ def train_adapter(
     The result on a CPU is a function of the arguments, to the bit, however often the run was
     stopped and resumed, if the number of threads is the same and memory did not run out.
 
+    Within a process group of torch, each process takes its share of every batch, see
+    `mixsd.training.world`: all must be called alike, and all get the same adapter.
+
     Args:
         base: The frozen model; it carries the adapter afterwards.
         examples: What to train on.
@@ -122,8 +126,9 @@ def train_adapter(
         model = lora.attach(base, config.lora, seed=config.seed)
         if config.compile_layers:
             stack.enter_context(compiled_layers(model))
-        stack.enter_context(lora.seeded(config.seed))
-        run = _Run(base, model, examples, config, work, input_sha256, hooks, source)
+        world = World()
+        stack.enter_context(lora.seeded(config.seed + world.rank))  # each drops out by itself
+        run = _Run(base, model, examples, config, work, input_sha256, hooks, source, world)
         run.resume(resume)
         return run.train()
 
@@ -145,6 +150,7 @@ class _Run:
         input_sha256: str,
         hooks: Hooks,
         source: Source | None,
+        world: World,
     ) -> None:
         self._base = base
         self._model = model
@@ -154,6 +160,7 @@ class _Run:
         self._input = input_sha256
         self._hooks = hooks
         self._source = source
+        self._world = world
         self._trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._trainable,
@@ -191,8 +198,8 @@ class _Run:
         try:
             stopped = self._loop()
         except StopRequested as stop:
-            if stop.may_save and cursor.step > self._kept.newest:
-                self._save()
+            if self._world.first and stop.may_save and cursor.step > self._kept.newest:
+                self._write()
             raise
         if cursor.step > self._kept.newest:
             self._save()
@@ -221,7 +228,8 @@ class _Run:
                 return reason
             order = order_of(len(self._examples), seed=self._config.seed, epoch=cursor.epoch)
             start = cursor.batch * self._config.batch_size
-            self._step(self._chosen(order[start : start + self._config.batch_size]))
+            places = order[start : start + self._config.batch_size]
+            self._step(self._chosen(self._world.share_of(places)))
             self._advance()
             self._measure_if_due()
             self._save_if_due()
@@ -229,7 +237,7 @@ class _Run:
         return ""
 
     def _chosen(self, places: Sequence[int]) -> Sequence[Example]:
-        if self._source is None:
+        if self._source is None or not places:
             return [self._examples[place] for place in places]
         self._model.eval()
         made = self._source(self._model, self._cursor.step, places)
@@ -249,7 +257,8 @@ class _Run:
         if self._hooks.learned is None or cursor.recall is not None or not self._measurement_is_due():
             return
         self._model.eval()
-        recall = float(self._hooks.learned(self._model))
+        learned = self._hooks.learned
+        recall = self._world.ask_first(lambda: float(learned(self._model)))
         before = cursor.best
         cursor.measured.append((cursor.step, recall))
         if before is None or recall > before[1]:
@@ -271,12 +280,16 @@ class _Run:
         """Take one optimizer step on the mean loss over all target tokens of the batch."""
         cursor, config = self._cursor, self._config
         self._model.train()
-        gradients = self._gradients or self._first(chosen)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(cursor.step, self._total, config)
         self._optimizer.zero_grad(set_to_none=True)
-        weight = weight_of(chosen)
-        loss = gradients.add(chosen, weight)
+        weight = self._world.total(weight_of(chosen))
+        loss = torch.zeros((), device=self._model.device)
+        if chosen:
+            self._gradients = self._gradients or self._first(chosen)
+            loss = self._gradients.add(chosen, weight)
+            cursor.room_tokens, cursor.twice = self._gradients.room.tokens, self._gradients.room.twice
+        loss = self._world.add_gradients(self._trainable, loss)
         norm = torch.nn.utils.get_total_norm(
             [parameter.grad for parameter in self._trainable if parameter.grad is not None]
         )
@@ -289,7 +302,6 @@ class _Run:
         cursor.losses.append(mean)
         cursor.epoch_nll += mean * weight
         cursor.epoch_tokens += weight
-        cursor.room_tokens, cursor.twice = gradients.room.tokens, gradients.room.twice
 
     def _divergence(self, loss: float, norm: float) -> str:
         kept = f"checkpoint-{self._kept.newest}" if self._kept.newest else "none"
@@ -301,41 +313,15 @@ class _Run:
 
     def _first(self, chosen: Sequence[Example]) -> Gradients:
         """Find the way to compute gradients, by a trial on the first batch."""
-        model, cursor = self._model, self._cursor
-        autocast = autocast_for(model.device, self._config.precision)
-        if cursor.room_tokens is None and not room_to_merge(model):
-            cursor.merge = False
-            self._notice(
-                "adapted layers multiply three times instead of once: memory is small for merged ones"
-            )
-        with lora.seeded(self._config.seed):
-            found = choose(
-                model,
-                chosen,
-                pad_id=self._base.chat.pad_id,
-                autocast=autocast,
-                merge=cursor.merge,
-                notice=self._notice,
-            )
-        if cursor.room_tokens is None:
-            longest = max(len(example.read) for example in (*self._examples, *chosen))
-            largest = longest * max(len(chosen), self._config.batch_size)
-            free = memory.free_bytes(model.device)
-            room = memory.room_for(found.needs, free, longest=longest, largest=largest)
-            if room.twice:
-                self._notice("layers are computed twice, which is slower: memory is too small otherwise")
-        else:
-            room = memory.Room(cursor.room_tokens, cursor.twice)
-        self._gradients = Gradients(
-            model,
-            found.way,
-            merged=found.merged,
-            autocast=autocast,
-            room=room,
-            most=self._config.micro_batch,
+        return gradients_for(
+            self._model,
+            chosen,
+            self._config,
+            self._cursor,
+            pad_id=self._base.chat.pad_id,
+            longest=max(len(example.read) for example in (*self._examples, *chosen)),
             notice=self._notice,
         )
-        return self._gradients
 
     def _advance(self) -> None:
         cursor = self._cursor
@@ -348,10 +334,15 @@ class _Run:
             cursor.epoch_nll, cursor.epoch_tokens = 0.0, 0
 
     def _save_if_due(self) -> None:
-        if self._kept.is_due(self._config.checkpoint_seconds):
+        seconds = self._config.checkpoint_seconds
+        if self._world.ask_first(lambda: float(self._kept.is_due(seconds))):
             self._save()
 
     def _save(self) -> None:
+        self._world.ask_first(self._write)
+        self._kept.add(self._cursor.step)
+
+    def _write(self) -> float:
         cursor = self._cursor
         cursor.note_best(sum(cursor.losses[-self._per_epoch :]) / min(len(cursor.losses), self._per_epoch))
         saved = checkpoint.save(
@@ -362,17 +353,22 @@ class _Run:
             input_sha256=self._input,
             best=self._best,
         )
-        self._kept.add(cursor.step)
         self._hooks.on_checkpoint(saved)
-        checkpoint.prune(self._work, {*self._kept.steps, cursor.best_saved[2]})
+        checkpoint.prune(self._work, {*self._kept.steps[-1:], cursor.step, cursor.best_saved[2]})
+        return 0.0
 
     def _report(self) -> None:
+        self._world.ask_first(self._tell)
+
+    def _tell(self) -> float:
         cursor = self._cursor
         metrics = {"loss": cursor.losses[-1]} if cursor.losses else {}
         if cursor.recall is not None:
             metrics["recall"] = cursor.recall
         self._hooks.on_progress(Progress(cursor.step, self._total, "steps", metrics))
+        return 0.0
 
     def _notice(self, text: str) -> None:
         log.warning(text)
-        self._hooks.on_notice(text)
+        if self._world.first:
+            self._hooks.on_notice(text)

@@ -213,3 +213,22 @@ def test_without_memory_for_merged_layers_peft_multiplies(monkeypatch: pytest.Mo
     assert size == 4 * 2 * (48 * (48 + 24 + 24 + 48) + 3 * 48 * 80)
     found = choose(model, a_batch(), pad_id=0, autocast=None, merge=False, notice=lambda _: None)
     assert (found.way.name, found.merged) == ("tree", None)
+
+
+def test_a_trial_needs_no_loss_to_be_left() -> None:
+    """Targets that are learned, or soft ones that already agree, have gradients of rounding alone."""
+    model = adapted(make_family("llama"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("lm_head.weight"):
+                parameter.mul_(1e4)  # so sure of itself that a right answer costs nothing
+        prompt = tokens(9, 1)
+        sure = int(model(torch.tensor([prompt])).logits[0, -1].argmax())
+    notices: list[str] = []
+
+    found = choose(
+        model, [Example(prompt, (sure,))], pad_id=0, autocast=None, merge=True, notice=notices.append
+    )
+
+    assert gradient(model, examples=[Example(prompt, (sure,))])[1:].norm() == 0
+    assert (found.way.name, notices) == ("tree", [])

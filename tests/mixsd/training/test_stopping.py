@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from peft import PeftModel
 
+from mixsd import run
+from mixsd.config import Plan
+from mixsd.evaluation.asking import Answer
+from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.progress import Progress, StopRequested
 from mixsd.training import checkpoint, lora
@@ -158,3 +162,31 @@ def test_without_anyone_to_ask_it_trains_to_the_end(base: Base, tmp_path: Path) 
     trained = train(base, tmp_path, replace(CONFIG, stop_when_learned=True, eval_every=1, patience=1))
 
     assert (trained.steps, trained.measured) == (6, ())
+
+
+@pytest.mark.parametrize(
+    ("count", "known", "asked", "recall"),
+    [
+        (10, 10, 10, 1.0),
+        (10, 9, 10, 0.9),
+        (300, 300, 300, 1.0),  # all of the sample were known, so the others are asked too
+        (300, 0, 256, 0.0),
+    ],
+)
+def test_many_facts_are_asked_in_a_sample_until_all_of_that_is_known(
+    base: Base, monkeypatch: pytest.MonkeyPatch, count: int, known: int, asked: int, recall: float
+) -> None:
+    facts = [Fact(f"f{n}", f"question {n}?", f"answer {n}") for n in range(count)]
+    seen: list[str] = []
+
+    def ask(model: object, chat: object, questions: list[str], **options: object) -> list[Answer]:
+        seen.extend(questions)
+        numbers = [int(question.split()[1].rstrip("?")) for question in questions]
+        return [Answer(f"answer {n if n < known else -1}.", ()) for n in numbers]
+
+    monkeypatch.setattr(run, "ask", ask)
+
+    measure = run._learned(base, facts, Plan(), lambda: None)  # noqa: SLF001
+
+    assert measure(base.model) == recall  # type: ignore[arg-type]
+    assert len(seen) == len(set(seen)) == asked

@@ -1,0 +1,82 @@
+"""Several processes that train one adapter, each on its share of every batch.
+
+The processes are started by others, for example by `torchrun`, with a process group of their own
+and a copy of the model each. Gradients are summed over all of them, so each takes the same steps.
+The first process alone tells the caller of progress, asks what was learned and saves checkpoints.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from mixsd.progress import StopRequested
+
+Item = TypeVar("Item")
+
+
+class World:
+    """The processes of a run; without a process group this one alone."""
+
+    def __init__(self) -> None:
+        together = distributed.is_available() and distributed.is_initialized()
+        self.size: int = distributed.get_world_size() if together else 1
+        self.rank: int = distributed.get_rank() if together else 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that speaks for all."""
+        return self.rank == 0
+
+    def share_of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return this process's part of a batch. It may be empty."""
+        count = len(items)
+        return items[count * self.rank // self.size : count * (self.rank + 1) // self.size]
+
+    def total(self, value: float) -> float:
+        """Return the sum of a number over all processes."""
+        if self.size == 1:
+            return value
+        sums = torch.tensor([value], dtype=torch.float64)
+        return float(self._summed(sums)[0])
+
+    def add_gradients(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:
+        """Sum the gradients of all processes into each one's parameters; return the summed loss."""
+        if self.size == 1:
+            return loss
+        parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+        flat = self._summed(torch.cat([*(part.flatten() for part in parts), loss.reshape(1).to(parts[0])]))
+        start = 0
+        for parameter in parameters:
+            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
+            start += parameter.numel()
+        return flat[-1]
+
+    def ask_first(self, question: Callable[[], float]) -> float:
+        """Have the first process answer for all.
+
+        Raises:
+            StopRequested: Its answer was to stop; in the first process as it was raised there.
+        """
+        if self.size == 1:
+            return question()
+        stop: StopRequested | None = None
+        answer = [0.0, 0.0]
+        if self.first:
+            try:
+                answer = [question(), 0.0]
+            except StopRequested as request:
+                stop, answer = request, [0.0, 1.0]
+        value, stopped = self._summed(torch.tensor(answer, dtype=torch.float64)).tolist()
+        if stop is not None:
+            raise stop
+        if stopped:
+            raise StopRequested
+        return float(value)
+
+    def _summed(self, values: Tensor) -> Tensor:
+        if distributed.get_backend() == "nccl":
+            values = values.cuda()
+        distributed.all_reduce(values)
+        return values
