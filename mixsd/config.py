@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, get_args, get_origin
+from typing import Any, Final
 
+from mixsd.bounds import one_of, within
 from mixsd.errors import ConfigError
 
 PROMPT_STYLES: Final = ("natural", "kgfact", "reference")
@@ -22,19 +23,9 @@ MAX_REWORDINGS: Final = 16
 MAX_SEED: Final = 2**63 - 1
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name} must be in [{low}, {high}], got {value}")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
 def _check_rewordings(count: int, source: str) -> None:
-    _within("rewordings", count, 0, MAX_REWORDINGS)
-    _one_of("rewordings_source", source, REWORDINGS_SOURCES)
+    within("rewordings", count, 0, MAX_REWORDINGS)
+    one_of("rewordings_source", source, REWORDINGS_SOURCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +79,15 @@ class MixConfig:
     batch_facts: int = 24
 
     def __post_init__(self) -> None:
-        _within("lam", self.lam, 0, 1)
+        within("lam", self.lam, 0, 1)
         for value in self.lam_backoff:
-            _within("lam_backoff", value, 0, 1)
-        _within("temperature", self.temperature, 0, 5)
-        _within("top_k", self.top_k, 1, 1024)
-        _within("max_attempts", self.max_attempts, 1, 1000)
-        _within("generations", self.generations, 1, 64)
-        _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
-        _one_of("verifier", self.verifier, VERIFIERS)
+            within("lam_backoff", value, 0, 1)
+        within("temperature", self.temperature, 0, 5)
+        within("top_k", self.top_k, 1, 1024)
+        within("max_attempts", self.max_attempts, 1, 1000)
+        within("generations", self.generations, 1, 64)
+        one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        one_of("verifier", self.verifier, VERIFIERS)
         if self.verifier == "regex":
             if "{answer}" not in self.pattern:
                 raise ConfigError("pattern must hold {answer} where the answer is expected")
@@ -104,10 +95,10 @@ class MixConfig:
                 re.compile(self.pattern.replace("{answer}", "x"))
             except re.error as error:
                 raise ConfigError(f"pattern is no regular expression: {error}") from None
-        _within("max_new_tokens", self.max_new_tokens, 0, 8192)
+        within("max_new_tokens", self.max_new_tokens, 0, 8192)
         _check_rewordings(self.rewordings, self.rewordings_source)
-        _within("seed", self.seed, 0, MAX_SEED)
-        _within("batch_facts", self.batch_facts, 1, 1024)
+        within("seed", self.seed, 0, MAX_SEED)
+        within("batch_facts", self.batch_facts, 1, 1024)
 
     def lam_of(self, attempt: int) -> float:
         """Return the chance of a naive token in an attempt, counted from 0.
@@ -139,10 +130,10 @@ class SftConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
         _check_rewordings(self.rewordings, self.rewordings_source)
-        _one_of("target", self.target, SFT_TARGETS)
-        _within("seed", self.seed, 0, MAX_SEED)
+        one_of("target", self.target, SFT_TARGETS)
+        within("seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +182,17 @@ class OpsdConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("loss", self.loss, DIVERGENCES)
-        _within("rollouts", self.rollouts, 1, 64)
-        _within("temperature", self.temperature, 0, 5)
+        one_of("loss", self.loss, DIVERGENCES)
+        within("rollouts", self.rollouts, 1, 64)
+        within("temperature", self.temperature, 0, 5)
         if self.temperature == 0 and self.rollouts > 1:
             raise ConfigError("rollouts must be 1 at temperature 0, where all of them would be the same")
-        _within("top_k", self.top_k, 1, 1024)
-        _within("kl_top_k", self.kl_top_k, 2, 1024)
-        _within("max_new_tokens", self.max_new_tokens, 0, 8192)
-        _one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        within("top_k", self.top_k, 1, 1024)
+        within("kl_top_k", self.kl_top_k, 2, 1024)
+        within("max_new_tokens", self.max_new_tokens, 0, 8192)
+        one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
         _check_rewordings(self.rewordings, self.rewordings_source)
-        _within("seed", self.seed, 0, MAX_SEED)
+        within("seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,15 +226,15 @@ class RetentionConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("retention.type", self.type, RETENTIONS)
-        _within("retention.ratio", self.ratio, 0.01, 16)
-        _within("retention.weight", self.weight, 0.001, 1000)
-        _within("retention.prompts", self.prompts, 1, REPLAY_PROMPTS)
-        _within("retention.max_new_tokens", self.max_new_tokens, 1, 1024)
-        _within("retention.temperature", self.temperature, 0, 5)
-        _within("retention.top_k", self.top_k, 1, 1024)
-        _within("retention.kl_top_k", self.kl_top_k, 2, 1024)
-        _within("retention.seed", self.seed, 0, MAX_SEED)
+        one_of("retention.type", self.type, RETENTIONS)
+        within("retention.ratio", self.ratio, 0.01, 16)
+        within("retention.weight", self.weight, 0.001, 1000)
+        within("retention.prompts", self.prompts, 1, REPLAY_PROMPTS)
+        within("retention.max_new_tokens", self.max_new_tokens, 1, 1024)
+        within("retention.temperature", self.temperature, 0, 5)
+        within("retention.top_k", self.top_k, 1, 1024)
+        within("retention.kl_top_k", self.kl_top_k, 2, 1024)
+        within("retention.seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +259,7 @@ class LoraConfig:
     rslora: bool = False
 
     def __post_init__(self) -> None:
-        _within("rank", self.rank, 1, 512)
+        within("rank", self.rank, 1, 512)
         if not 0 < self.alpha <= 4096:
             raise ConfigError(f"alpha must be in (0, 4096], got {self.alpha}")
         if not 0 <= self.dropout < 1:
@@ -329,21 +320,21 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate must be in (0, 1], got {self.learning_rate}")
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _within("warmup_steps", self.warmup_steps, 0, 100_000)
-        _within("epochs", self.epochs, 1, 1000)
-        _within("min_steps", self.min_steps, 0, 10_000_000)
-        _within("max_steps", self.max_steps, 0, 10_000_000)
-        _within("batch_size", self.batch_size, 1, 4096)
-        _within("micro_batch", self.micro_batch, 0, 4096)
-        _within("weight_decay", self.weight_decay, 0, 1)
-        _within("clip", self.clip, 0, 1000)
-        _within("eval_every", self.eval_every, 0, 10_000_000)
-        _within("patience", self.patience, 0, 1000)
-        _within("checkpoint_seconds", self.checkpoint_seconds, 0, 86_400)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("quantize", self.quantize, QUANTIZATIONS)
-        _within("seed", self.seed, 0, MAX_SEED)
+        one_of("schedule", self.schedule, SCHEDULES)
+        within("warmup_steps", self.warmup_steps, 0, 100_000)
+        within("epochs", self.epochs, 1, 1000)
+        within("min_steps", self.min_steps, 0, 10_000_000)
+        within("max_steps", self.max_steps, 0, 10_000_000)
+        within("batch_size", self.batch_size, 1, 4096)
+        within("micro_batch", self.micro_batch, 0, 4096)
+        within("weight_decay", self.weight_decay, 0, 1)
+        within("clip", self.clip, 0, 1000)
+        within("eval_every", self.eval_every, 0, 10_000_000)
+        within("patience", self.patience, 0, 1000)
+        within("checkpoint_seconds", self.checkpoint_seconds, 0, 86_400)
+        one_of("precision", self.precision, PRECISIONS)
+        one_of("quantize", self.quantize, QUANTIZATIONS)
+        within("seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,10 +360,10 @@ class EvalConfig:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        _within("max_new_tokens", self.max_new_tokens, 1, 8192)
-        _within("batch_size", self.batch_size, 1, 1024)
-        _one_of("verifier", self.verifier, tuple(name for name in VERIFIERS if name != "regex"))
-        _within("bootstrap", self.bootstrap, 100, 1_000_000)
+        within("max_new_tokens", self.max_new_tokens, 1, 8192)
+        within("batch_size", self.batch_size, 1, 1024)
+        one_of("verifier", self.verifier, tuple(name for name in VERIFIERS if name != "regex"))
+        within("bootstrap", self.bootstrap, 100, 1_000_000)
         if not 0.5 <= self.confidence < 1:
             raise ConfigError(f"confidence must be in [0.5, 1), got {self.confidence}")
 
@@ -417,86 +408,6 @@ class Plan:
             "training": _plain(asdict(self.training)),
             "evaluation": _plain(asdict(self.evaluation)),
         }
-
-
-def plan_from(
-    *,
-    method: Mapping[str, Any] = MappingProxyType({}),
-    training: Mapping[str, Any] = MappingProxyType({}),
-    evaluation: Mapping[str, Any] = MappingProxyType({}),
-) -> Plan:
-    """Return the plan that options of the form of the API's ask for; the rest takes its default.
-
-    Raises:
-        ConfigError: An option is unknown, of the wrong type or out of bounds.
-    """
-    options = dict(training)
-    names = {item.name for item in fields(LoraConfig)}
-    shape = {name: options.pop(name) for name in names if name in options}
-    retained = options.pop("retention", {})
-    settings = {name: value for name, value in method.items() if name != "type"}
-    kind = str(method.get("type", "mixsd"))
-    _one_of("method.type", kind, tuple(METHODS))
-    return Plan(
-        method=_make(METHODS[kind], "method", settings),
-        training=replace(
-            _make(TrainConfig, "training", options),
-            lora=_make(LoraConfig, "training", shape),
-            retention=_retention(kind, retained),
-        ),
-        evaluation=_make(EvalConfig, "evaluation", evaluation),
-    )
-
-
-def _retention(method: str, options: Any) -> RetentionConfig:
-    """Return the retention that options ask for; a method of its name asks for it as well."""
-    if not isinstance(options, Mapping):
-        raise ConfigError(f"training.retention must be an object, got {options!r}")
-    made = _make(RetentionConfig, "training.retention", options)
-    return replace(made, type=method) if method in RETENTIONS and made.type == "none" else made
-
-
-Config = TypeVar("Config", bound=MethodConfig | TrainConfig | EvalConfig | LoraConfig | RetentionConfig)
-
-
-def _make(kind: type[Config], part: str, options: Mapping[Any, Any]) -> Config:
-    known = {item.name for item in fields(kind)} - {"lora", "retention"}
-    for name in options:
-        if name not in known:
-            raise ConfigError(f"{part}.{name} is no setting; those are {', '.join(sorted(known))}")
-    types = {item.name: item.type for item in fields(kind)}
-    values: dict[str, Any] = {
-        name: _typed(f"{part}.{name}", value, types[name]) for name, value in options.items()
-    }
-    return kind(**values)
-
-
-_TYPES: Final[Mapping[Any, tuple[str, type | tuple[type, ...]]]] = MappingProxyType(
-    {
-        bool: ("true or false", bool),
-        int: ("a whole number", int),
-        float: ("a number", (int, float)),
-        str: ("a text", str),
-    }
-)
-
-
-def _typed(name: str, value: Any, wanted: Any) -> Any:
-    """Return a value that came as JSON as what a setting holds: 1 and 1.0 are one setting."""
-    if get_origin(wanted) is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{name} must be a list, got {value!r}")
-        return tuple(_typed(name, item, get_args(wanted)[0]) for item in value)
-    said, allowed = _TYPES[wanted]
-    if not isinstance(value, allowed) or (isinstance(value, bool) and wanted is not bool):
-        raise ConfigError(f"{name} must be {said}, got {value!r}")
-    if wanted is not float:
-        return value
-    number: Any = value
-    try:
-        return float(number)
-    except OverflowError:
-        raise ConfigError(f"{name} is too large") from None
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ WORKER = ["worker.celery_app", "worker.tasks", "worker.supervisor", "worker.runn
         *((module, ["torch", "transformers", "peft"]) for module in WORKER),
         ("mixsd.cli", ["torch", *SERVICE]),
         ("mixsd.config", ["torch", *SERVICE]),
+        ("mixsd.options", ["torch", *SERVICE]),
         ("mixsd.facts", ["torch", *SERVICE]),
         ("mixsd.rewording.templates", ["torch", *SERVICE]),
         ("mixsd.models.registry", ["torch", *SERVICE]),

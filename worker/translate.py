@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from app.jobs.models import Job
-from mixsd.config import Plan, plan_from
+from mixsd.config import Plan
+from mixsd.options import plan_from
 
 
 def plan_of(job: Job, *, checkpoint_seconds: float) -> Plan:

@@ -182,9 +182,9 @@ def _loaded(
     """Read everything that may be wrong before the heavy libraries are loaded; then load them."""
     with explained():
         from mixsd.cli._bars import bars
-        from mixsd.config import plan_from
         from mixsd.facts import read_facts
         from mixsd.models.registry import check_id, default_cache
+        from mixsd.options import plan_from
 
         read = read_facts(facts)
         plan = plan_from(**settings_in(config))

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from mixsd.config import Plan, plan_from
+from mixsd.config import Plan
 from mixsd.errors import ConfigError
+from mixsd.options import plan_from
 
 IN_CONTEXT: Final = "in_context"
 """Teaches nothing: the fact stands in the prompt."""
@@ -41,7 +42,6 @@ PRESETS: Final[Mapping[str, Settings]] = MappingProxyType(
         "kl": {"method": {"type": "kl"}},
         "opsd": {"method": {"type": "opsd"}},
         "opsd-nll": {"method": {"type": "opsd", "loss": "nll", "temperature": 0.0}},
-        "memit": {"method": {"type": "memit"}},
         IN_CONTEXT: {"method": {"type": IN_CONTEXT}},
     }
 )

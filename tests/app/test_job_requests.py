@@ -25,10 +25,10 @@ from mixsd.config import (
     RetentionConfig,
     SftConfig,
     TrainConfig,
-    plan_from,
 )
 from mixsd.errors import ConfigError
 from mixsd.evaluation.outcomes import Outcome as LibraryOutcome
+from mixsd.options import plan_from
 
 OUR_OWN = {"type", "lora", "retention", "batch_facts", "checkpoint_seconds"}
 """Settings that one side has and the other decides by itself."""

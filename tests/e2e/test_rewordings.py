@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mixsd import run
-from mixsd.config import plan_from
 from mixsd.facts import Fact
 from mixsd.models.load import load_base
 from mixsd.models.registry import find
+from mixsd.options import plan_from
 from mixsd.supervision import Supervision
 from tests.e2e.service import FACTS, METHOD, TRAINING, serving
 

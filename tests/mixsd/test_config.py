@@ -17,9 +17,9 @@ from mixsd.config import (
     RetentionConfig,
     SftConfig,
     TrainConfig,
-    plan_from,
 )
 from mixsd.errors import ConfigError
+from mixsd.options import plan_from
 
 REWORDINGS = {"rewordings": 0, "rewordings_source": "both", "rewordings_check": True}
 KINDS = (MixConfig, SftConfig, OpsdConfig, LoraConfig, RetentionConfig, TrainConfig, EvalConfig)

@@ -15,8 +15,9 @@ from mixsd.compare.methods import (
     presets,
     read_plans,
 )
-from mixsd.config import MixConfig, SftConfig, plan_from
+from mixsd.config import MixConfig, SftConfig
 from mixsd.errors import ConfigError
+from mixsd.options import plan_from
 
 
 def test_a_preset_becomes_a_plan_with_the_seed_and_the_budget() -> None:

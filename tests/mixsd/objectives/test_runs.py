@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from mixsd import run
-from mixsd.config import EvalConfig, Plan, plan_from
+from mixsd.config import EvalConfig, Plan
 from mixsd.decoding.rows import LanguageModel, logits_alone
 from mixsd.facts import Fact
 from mixsd.inject import Workspace
 from mixsd.models.load import Base
 from mixsd.objectives.replay import replay_examples
+from mixsd.options import plan_from
 from mixsd.packaging import MANIFEST
 from mixsd.progress import Progress, StopRequested, silent
 from mixsd.supervision import Supervision

@@ -1,0 +1,99 @@
+"""From options, as they come in JSON or TOML, to a plan. Nothing here loads torch."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, get_args, get_origin
+
+from mixsd.bounds import one_of
+from mixsd.config import (
+    METHODS,
+    RETENTIONS,
+    EvalConfig,
+    LoraConfig,
+    MethodConfig,
+    Plan,
+    RetentionConfig,
+    TrainConfig,
+)
+from mixsd.errors import ConfigError
+
+
+def plan_from(
+    *,
+    method: Mapping[str, Any] = MappingProxyType({}),
+    training: Mapping[str, Any] = MappingProxyType({}),
+    evaluation: Mapping[str, Any] = MappingProxyType({}),
+) -> Plan:
+    """Return the plan that options of the form of the API's ask for; the rest takes its default.
+
+    Raises:
+        ConfigError: An option is unknown, of the wrong type or out of bounds.
+    """
+    options = dict(training)
+    names = {item.name for item in fields(LoraConfig)}
+    shape = {name: options.pop(name) for name in names if name in options}
+    retained = options.pop("retention", {})
+    settings = {name: value for name, value in method.items() if name != "type"}
+    kind = str(method.get("type", "mixsd"))
+    one_of("method.type", kind, tuple(METHODS))
+    return Plan(
+        method=_make(METHODS[kind], "method", settings),
+        training=replace(
+            _make(TrainConfig, "training", options),
+            lora=_make(LoraConfig, "training", shape),
+            retention=_retention(kind, retained),
+        ),
+        evaluation=_make(EvalConfig, "evaluation", evaluation),
+    )
+
+
+def _retention(method: str, options: Any) -> RetentionConfig:
+    """Return the retention that options ask for; a method of its name asks for it as well."""
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"training.retention must be an object, got {options!r}")
+    made = _make(RetentionConfig, "training.retention", options)
+    return replace(made, type=method) if method in RETENTIONS and made.type == "none" else made
+
+
+Config = TypeVar("Config", bound=MethodConfig | TrainConfig | EvalConfig | LoraConfig | RetentionConfig)
+
+
+def _make(kind: type[Config], part: str, options: Mapping[Any, Any]) -> Config:
+    known = {item.name for item in fields(kind)} - {"lora", "retention"}
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"{part}.{name} is no setting; those are {', '.join(sorted(known))}")
+    types = {item.name: item.type for item in fields(kind)}
+    values: dict[str, Any] = {
+        name: _typed(f"{part}.{name}", value, types[name]) for name, value in options.items()
+    }
+    return kind(**values)
+
+
+_TYPES: Final[Mapping[Any, tuple[str, type | tuple[type, ...]]]] = MappingProxyType(
+    {
+        bool: ("true or false", bool),
+        int: ("a whole number", int),
+        float: ("a number", (int, float)),
+        str: ("a text", str),
+    }
+)
+
+
+def _typed(name: str, value: Any, wanted: Any) -> Any:
+    """Return a value that came as JSON as what a setting holds: 1 and 1.0 are one setting."""
+    if get_origin(wanted) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{name} must be a list, got {value!r}")
+        return tuple(_typed(name, item, get_args(wanted)[0]) for item in value)
+    said, allowed = _TYPES[wanted]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and wanted is not bool):
+        raise ConfigError(f"{name} must be {said}, got {value!r}")
+    if wanted is not float:
+        return value
+    number: Any = value
+    try:
+        return float(number)
+    except OverflowError:
+        raise ConfigError(f"{name} is too large") from None
