@@ -19,13 +19,12 @@ from peft import PeftModel
 
 import mixsd
 from mixsd import packaging
-from mixsd.answers import verifier
 from mixsd.cache import SupervisionCache
 from mixsd.cache_key import keys_of
 from mixsd.config import MixConfig, OpsdConfig, Plan
-from mixsd.evaluation.asking import ask
 from mixsd.evaluation.judge import Judgement, judge
 from mixsd.evaluation.measure import Measured, measure
+from mixsd.evaluation.recall import answered
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
@@ -285,23 +284,11 @@ def _learned(
 
     With many facts it asks a sample, and the others only if the model knows all of that.
     """
-    right = verifier(plan.evaluation.verifier)
     shuffled = random.Random(f"asked {plan.training.seed}").sample(facts, len(facts))  # noqa: S311  a sample
 
     def known(model: PeftModel, asked: Sequence[Fact]) -> int:
-        answers = ask(
-            model,
-            base.chat,
-            [fact.question for fact in asked],
-            max_new_tokens=plan.evaluation.max_new_tokens,
-            batch_size=plan.evaluation.batch_size,
-            max_tokens=base.max_tokens,
-            on_step=lambda _: on_check(),
-        )
-        return sum(
-            answer is not None and right(answer.text, (fact.answer, *fact.aliases))
-            for fact, answer in zip(asked, answers, strict=True)
-        )
+        pairs = [(fact.question, fact) for fact in asked]
+        return sum(answered(base, model, pairs, plan.evaluation, on_step=lambda _: on_check()))
 
     def recall(model: PeftModel) -> float:
         sample, others = shuffled[:_SAMPLE], shuffled[_SAMPLE:]

@@ -12,16 +12,15 @@ from typing import Any, Final
 from peft import PeftModel
 
 from mixsd import run
-from mixsd.answers import verifier
 from mixsd.cache import SupervisionCache
 from mixsd.compare.in_context import judged_in_context
 from mixsd.compare.methods import Match, Method
 from mixsd.config import EvalConfig, Plan
 from mixsd.durable import write_whole
 from mixsd.errors import ConfigError
-from mixsd.evaluation.asking import ask
 from mixsd.evaluation.judge import Judgement
 from mixsd.evaluation.measure import Measured
+from mixsd.evaluation.recall import answered
 from mixsd.evaluation.statistics import compare
 from mixsd.facts import Fact
 from mixsd.inject import OnPhase
@@ -216,7 +215,7 @@ class _Training:
         with self._clock("checking"):
             model.eval()
             pairs = [(fact.question, fact) for fact in facts]
-            return sum(_answered(self._base, model, pairs, self._plan.evaluation)) / len(facts)
+            return sum(answered(self._base, model, pairs, self._plan.evaluation)) / len(facts)
 
     def _note(self, step: int, recall: float) -> None:
         self.checks = [[at, share] for at, share in self.checks if at != step] + [[step, recall]]
@@ -233,26 +232,6 @@ class _Training:
         return checks
 
 
-def _answered(
-    base: Base, model: PeftModel, pairs: Sequence[tuple[str, Fact]], config: EvalConfig
-) -> list[bool]:
-    """Say of each question whether a model answers it with the fact's answer."""
-    right = verifier(config.verifier)
-    answers = ask(
-        model,
-        base.chat,
-        [question for question, _ in pairs],
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-        max_tokens=base.max_tokens,
-        on_step=lambda _: None,
-    )
-    return [
-        answer is not None and right(answer.text, (fact.answer, *fact.aliases))
-        for answer, (_, fact) in zip(answers, pairs, strict=True)
-    ]
-
-
 def _recall_of_rewordings(
     base: Base,
     model: PeftModel,
@@ -265,7 +244,7 @@ def _recall_of_rewordings(
     trained = {(record.question, record.fact_key): None for record in records if record.trainable}
     pairs = [(question, by_key[key]) for question, key in trained if question != by_key[key].question]
     model.eval()
-    return {"n": len(pairs), "right": sum(_answered(base, model, pairs, config)) if pairs else 0}
+    return {"n": len(pairs), "right": sum(answered(base, model, pairs, config)) if pairs else 0}
 
 
 def _figures(judgement: Judgement, supervised: Sequence[str], config: EvalConfig) -> Row:

@@ -38,6 +38,27 @@ class Span:
     tokens: Sequence[int]
 
 
+def mask_of(positions_RQ: Tensor, length: int, window: int | None, heads: int, dtype: torch.dtype) -> Tensor:
+    """Return 0 where a query may look and -inf where not, [R, 1, G * Q, S].
+
+    Args:
+        positions_RQ: Position of each query in its row.
+        length: Keys, from position 0 on.
+        window: How many positions a query sees, its own included; None for all before it.
+        heads: Query heads of a key-value head.
+        dtype: Of the mask.
+    """
+    places_S = torch.arange(length, device=positions_RQ.device)
+    seen_RQS = places_S <= positions_RQ[..., None]
+    if window is not None:
+        seen_RQS &= places_S > positions_RQ[..., None] - window
+    mask_RQS = torch.zeros(seen_RQS.shape, dtype=dtype, device=places_S.device)
+    mask_RQS.masked_fill_(~seen_RQS, float("-inf"))
+    rows, width, _ = mask_RQS.shape
+    spread = mask_RQS[:, None, None].expand(rows, 1, heads, width, length)
+    return spread.reshape(rows, 1, heads * width, length)
+
+
 @dataclass(slots=True)
 class Group:
     """Rows with about as many new tokens, padded to the same number within attention only.
@@ -65,15 +86,7 @@ class Group:
             window = None
         key = (window, heads)
         if key not in self.masks:
-            places_S = torch.arange(self.length, device=self.positions_RQ.device)
-            seen_RQS = places_S <= self.positions_RQ[..., None]
-            if window is not None:
-                seen_RQS &= places_S > self.positions_RQ[..., None] - window
-            mask_RQS = torch.zeros(seen_RQS.shape, dtype=dtype, device=places_S.device)
-            mask_RQS.masked_fill_(~seen_RQS, float("-inf"))
-            rows, width, length = mask_RQS.shape
-            spread = mask_RQS[:, None, None].expand(rows, 1, heads, width, length)
-            self.masks[key] = spread.reshape(rows, 1, heads * width, length)
+            self.masks[key] = mask_of(self.positions_RQ, self.length, window, heads, dtype)
         return self.masks[key]
 
 

@@ -3,9 +3,9 @@
 Knows nothing of models.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable
-from itertools import pairwise
 from typing import Final
 
 _PASSES: Final = 9
@@ -54,16 +54,14 @@ class CostModel(FixedCost):
 
     def seconds(self, tokens: int) -> float | None:
         line = self._curve()
-        if not line:
+        place = bisect_left(line, tokens, key=lambda point: point[0])
+        if place < len(line) and (place == 0 or line[place][0] == tokens):
+            return line[place][1] if len(line) > 1 or line[0][0] == tokens else None
+        if len(line) < 2:
             return None
-        for (low, before), (high, after) in pairwise(line):
-            if low <= tokens <= high:
-                return before + (after - before) * (tokens - low) / (high - low)
-        (first, least), (last, most) = line[0], line[-1]
-        if first == last:
-            return None if tokens != first else least
-        each = (most - least) / (last - first)
-        return most + each * (tokens - last) if tokens > last else least
+        low, high = (line[place - 1], line[place]) if place < len(line) else (line[0], line[-1])
+        each = (high[1] - low[1]) / (high[0] - low[0])
+        return high[1] + each * (tokens - high[0])
 
     def _curve(self) -> list[tuple[int, float]]:
         """Return (tokens, seconds), both rising."""

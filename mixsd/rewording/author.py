@@ -1,11 +1,11 @@
 """Who writes rewordings: the base model, many texts side by side."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-from mixsd.decoding.engine import Engine, Knobs
 from mixsd.decoding.rng import Draw
-from mixsd.decoding.suited import longest_text
+from mixsd.decoding.solo import write
+from mixsd.decoding.suited import most_tokens
 from mixsd.decoding.text import Prompts, Sampling, Text
 from mixsd.models.load import Base
 
@@ -46,8 +46,7 @@ class ModelAuthor:
         """
         self._base = base
         self._on_step = on_step
-        limits = (base.max_tokens, longest_text(base.model))
-        self._limit = min(limit for limit in limits if limit is not None)
+        self._limit = most_tokens(base.model, base.max_tokens)
 
     def is_rare(self, word: str) -> bool:
         return len(self._base.chat.plain_ids(f" {word}")) >= RARE
@@ -57,7 +56,7 @@ class ModelAuthor:
             self._text(draw, prompt, 2 * self._length(question) + _HEADROOM)
             for draw, prompt, question in requests
         )
-        return self._finished(texts, len(requests), Sampling(TEMPERATURE, TOP_K, self._base.chat.stop_ids))
+        return self._finished(texts, Sampling(TEMPERATURE, TOP_K, self._base.chat.stop_ids))
 
     def answer(self, requests: Sequence[tuple[str, str]]) -> list[str]:
         nobody = Draw(seed=0, fact_key="", generation=0, attempt=0)
@@ -66,7 +65,7 @@ class ModelAuthor:
             for prompt, answer in requests
         )
         greedy = Sampling(0.0, 1, self._base.chat.stop_ids)
-        return self._finished(texts, len(requests), greedy, whole=True)
+        return self._finished(texts, greedy, whole=True)
 
     def _length(self, text: str) -> int:
         return len(self._base.chat.plain_ids(text))
@@ -77,22 +76,13 @@ class ModelAuthor:
         return Text(Prompts(ids), draw, lam=0.0, cap=cap) if len(ids) + cap <= self._limit else None
 
     def _finished(
-        self, texts: Iterator[Text | None], count: int, sampling: Sampling, *, whole: bool = False
+        self, texts: Iterable[Text | None], sampling: Sampling, *, whole: bool = False
     ) -> list[str]:
         """Return what was written, "" for a text that does not fit; if `whole`, also for one that was cut."""
-        engine = Engine(self._base.model, sampling, sides=1, knobs=Knobs(slots=SLOTS))
-        waiting = ((place, text) for place, text in enumerate(texts) if text is not None)
-        under_way: dict[Text, int] = {}
-        written = [""] * count
-        while True:
-            self._on_step()
-            while engine.free and (following := next(waiting, None)) is not None:
-                place, text = following
-                under_way[text] = place
-                engine.admit(text)
-            if engine.idle:
-                return written
-            for ended in engine.step():
-                place = under_way.pop(ended)
-                if ended.finish == "stop" or not whole:
-                    written[place] = self._base.chat.decode(ended.tokens)
+        every = list(texts)
+        fitting = [text for text in every if text is not None]
+        write(self._base.model, fitting, sampling, slots=SLOTS, on_step=lambda _: self._on_step())
+        return [
+            self._base.chat.decode(text.tokens) if text and (text.finish == "stop" or not whole) else ""
+            for text in every
+        ]

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from mixsd.decoding.attention import mask_of
 from mixsd.errors import UnsuitedModelError
 from mixsd.training.tree import Span, Tree
 
@@ -48,19 +49,12 @@ class Group:
 
     def mask(self, window: int | None, heads: int, dtype: torch.dtype) -> Tensor:
         """Return 0 where a query may look and -inf where not, [R, 1, G * Q, S]."""
-        rows, length = self.keys_RS.shape
+        length = self.keys_RS.shape[1]
         if window is not None and length <= window:
             window = None
         key = (window, heads)
         if key not in self.masks:
-            places_S = torch.arange(length, device=self.keys_RS.device)
-            seen_RQS = places_S <= self.positions_RQ[..., None]
-            if window is not None:
-                seen_RQS &= places_S > self.positions_RQ[..., None] - window
-            mask_RQS = torch.zeros(seen_RQS.shape, dtype=dtype, device=places_S.device)
-            mask_RQS.masked_fill_(~seen_RQS, float("-inf"))
-            spread = mask_RQS[:, None, None].expand(rows, 1, heads, *mask_RQS.shape[1:])
-            self.masks[key] = spread.reshape(rows, 1, -1, length)
+            self.masks[key] = mask_of(self.positions_RQ, length, window, heads, dtype)
         return self.masks[key]
 
 

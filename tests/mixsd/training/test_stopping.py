@@ -9,6 +9,7 @@ from peft import PeftModel
 
 from mixsd import run
 from mixsd.config import Plan
+from mixsd.evaluation import recall as recalling
 from mixsd.evaluation.asking import Answer
 from mixsd.facts import Fact
 from mixsd.models.load import Base
@@ -184,7 +185,7 @@ def test_many_facts_are_asked_in_a_sample_until_all_of_that_is_known(
         numbers = [int(question.split()[1].rstrip("?")) for question in questions]
         return [Answer(f"answer {n if n < known else -1}.", ()) for n in numbers]
 
-    monkeypatch.setattr(run, "ask", ask)
+    monkeypatch.setattr(recalling, "ask", ask)
 
     measure = run._learned(base, facts, Plan(), lambda: None)  # noqa: SLF001
 
