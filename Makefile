@@ -1,5 +1,5 @@
 # Every target sets itself up. Everything lives in .venv; uv works as well:
-# uv venv && uv pip install -c constraints.txt -e '.[ml,dev]' && touch .venv/ready
+# uv venv && uv pip install -c constraints.txt -e '.[ml,plots,dev]' && touch .venv/ready
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,8 +25,8 @@ check: .venv/ready ## Look at format, lint, types and imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/ready ## Compare SFT with MixSD on the sample facts; prints JSON.
-	$(BIN)/python -m benchmarks.methods
+bench: .venv/ready ## Compare SFT with MixSD on the sample facts: a table and a plot in out/compare.
+	$(BIN)/mixsd compare examples/facts.jsonl --methods sft mixsd --out out/compare
 
 bench-engine: .venv/ready ## Measure the engine against plain decoding, an hour on two cores; prints JSON.
 	$(BIN)/python -m benchmarks.engine --json
@@ -34,13 +34,13 @@ bench-engine: .venv/ready ## Measure the engine against plain decoding, an hour 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ml,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ml,plots,dev]'
 	touch $@
 
 constraints: ## Write down the newest versions that work.
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install torch==2.13.0 --editable '.[ml,dev]'
+	$(BIN)/pip install torch==2.13.0 --editable '.[ml,plots,dev]'
 	$(BIN)/python -m pytest
 	(echo '# Versions that are known to work together. Upgrade on purpose: `make constraints`.'; \
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+.*//') > constraints.txt
