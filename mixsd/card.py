@@ -20,6 +20,7 @@ _METHODS: Final = {
     "replay": "trained on the plain answers, and on what the base model says to open prompts",
     "kl": "trained on the plain answers, and held to the base model on open prompts",
     "opsd": "trained by on-policy self-distillation: its own answers, judged by the base model with the fact",
+    "memit": "written into the weights of some layers by MEMIT, without training",
 }
 _SUITES: Final = {
     "recall": "training questions",

@@ -20,6 +20,8 @@ PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
 REWORDINGS_SOURCES: Final = ("model", "templates", "both")
 MAX_REWORDINGS: Final = 16
+LOOKUPS: Final = ("subject", "question")
+MAX_LAYER: Final = 1000
 MAX_SEED: Final = 2**63 - 1
 
 
@@ -196,6 +198,64 @@ class OpsdConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MemitConfig:
+    """MEMIT (arXiv:2210.07229): the answers are written into MLP weights by a closed form.
+
+    Nothing is trained, so settings of the training do not apply. See `mixsd.editing`.
+
+    Attributes:
+        layers: Numbers of the layers that are edited, from 0. Empty takes a band in the early middle.
+        lookup: Token of the prompt at which a fact is looked up: `subject` takes the last one of its
+            subject where the question names that, else the last of the question, as `question` does.
+        v_steps: Steps in which a fact's vector is sought.
+        v_lr: Their length (Adam).
+        v_weight_decay: Of the vector.
+        clamp: Its longest, as a multiple of the hidden state that it is added to.
+        kl_weight: Of what holds the words behind the lookup token as they were.
+        covariance_weight: How many general tokens stand against each fact, as a multiple of the width
+            of the MLP. More keeps more of the model, and teaches less.
+        covariance_tokens: Tokens of the model's own text that these are measured on.
+        prompt_style: Wording of the prompt, see `mixsd.prompts`.
+        rewordings: Other wordings of each question that are edits of their own, as in `MixConfig`.
+        rewordings_source: Who words them.
+        rewordings_check: Whether the model must answer them.
+        seed: Names the draws of that text.
+    """
+
+    layers: tuple[int, ...] = ()
+    lookup: str = "subject"
+    v_steps: int = 25
+    v_lr: float = 0.5
+    v_weight_decay: float = 1e-3
+    clamp: float = 4.0
+    kl_weight: float = 0.0625
+    covariance_weight: float = 2.5
+    covariance_tokens: int = 4096
+    prompt_style: str = "natural"
+    rewordings: int = 0
+    rewordings_source: str = "both"
+    rewordings_check: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for number in self.layers:
+            within("layers", number, 0, MAX_LAYER)
+        if len(set(self.layers)) < len(self.layers):
+            raise ConfigError(f"layers must name each layer once, got {list(self.layers)}")
+        one_of("lookup", self.lookup, LOOKUPS)
+        within("v_steps", self.v_steps, 1, 1000)
+        within("v_lr", self.v_lr, 0.001, 10)
+        within("v_weight_decay", self.v_weight_decay, 0, 10)
+        within("clamp", self.clamp, 0.01, 100)
+        within("kl_weight", self.kl_weight, 0, 100)
+        within("covariance_weight", self.covariance_weight, 0.001, 1000)
+        within("covariance_tokens", self.covariance_tokens, 64, 1_000_000)
+        one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        _check_rewordings(self.rewordings, self.rewordings_source)
+        within("seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionConfig:
     """What is trained beside the facts, so that the model stays as it was elsewhere.
 
@@ -204,7 +264,7 @@ class RetentionConfig:
     distribution at each of their tokens.
 
     Attributes:
-        type: `none`, `replay` or `kl`. Goes with any method that trains.
+        type: `none`, `replay` or `kl`. Goes with any method that trains; `memit` does not.
         ratio: Answers beside each target of a step.
         weight: Of their tokens in the loss, where a token of a fact counts 1.
         prompts: How many prompts of the built-in set are used.
@@ -368,12 +428,23 @@ class EvalConfig:
             raise ConfigError(f"confidence must be in [0.5, 1), got {self.confidence}")
 
 
-MethodConfig = MixConfig | SftConfig | ReplayConfig | KlConfig | OpsdConfig
+MethodConfig = MixConfig | SftConfig | ReplayConfig | KlConfig | OpsdConfig | MemitConfig
 
 METHODS: Final[Mapping[str, type[MethodConfig]]] = MappingProxyType(
-    {"mixsd": MixConfig, "sft": SftConfig, "replay": ReplayConfig, "kl": KlConfig, "opsd": OpsdConfig}
+    {
+        "mixsd": MixConfig,
+        "sft": SftConfig,
+        "replay": ReplayConfig,
+        "kl": KlConfig,
+        "opsd": OpsdConfig,
+        "memit": MemitConfig,
+    }
 )
 """Names of methods. `replay` and `kl` are `sft` with the retention of that name."""
+
+
+IN_CONTEXT: Final = "in_context"
+"""What a comparison has beside them: nothing is taught, the fact stands in the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +459,11 @@ class Plan:
         kind, retention = self.method_type, self.training.retention.type
         if kind in RETENTIONS and kind != retention:
             raise ConfigError(f"the method {kind} needs training.retention.type {kind}, got {retention!r}")
+        if isinstance(self.method, MemitConfig) and retention != "none":
+            raise ConfigError(
+                f"the method memit edits weights and trains nothing, so training.retention.type {retention} "
+                "has no place: set it to none, or take another method"
+            )
 
     @property
     def method_type(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 
 from mixsd.bounds import one_of
 from mixsd.config import (
+    IN_CONTEXT,
     METHODS,
     RETENTIONS,
     EvalConfig,
@@ -36,6 +37,11 @@ def plan_from(
     retained = options.pop("retention", {})
     settings = {name: value for name, value in method.items() if name != "type"}
     kind = str(method.get("type", "mixsd"))
+    if kind == IN_CONTEXT:
+        raise ConfigError(
+            f"method.type {IN_CONTEXT} is a row of `mixsd compare` and makes no adapter: the fact stands in "
+            f"the prompt. Those that make one are {', '.join(METHODS)}"
+        )
     one_of("method.type", kind, tuple(METHODS))
     return Plan(
         method=_make(METHODS[kind], "method", settings),

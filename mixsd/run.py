@@ -21,7 +21,8 @@ import mixsd
 from mixsd import packaging
 from mixsd.cache import SupervisionCache
 from mixsd.cache_key import keys_of
-from mixsd.config import MixConfig, OpsdConfig, Plan
+from mixsd.config import MemitConfig, MixConfig, OpsdConfig, Plan
+from mixsd.editing import memit
 from mixsd.evaluation.judge import Judgement, judge
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.evaluation.recall import answered
@@ -38,7 +39,7 @@ from mixsd.rewording.writing import reworded
 from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.training import lora
 from mixsd.training.batches import Example, examples_of
-from mixsd.training.loop import Hooks, Source, Trained, train_adapter
+from mixsd.training.loop import Hooks, Source, Trained, planned_steps, train_adapter
 from mixsd.units import Unit, ids_of, units_of
 
 OnRecords = Callable[[Sequence[Supervision]], None]
@@ -81,6 +82,10 @@ def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> st
     """Return the digest of everything that decides the adapter's weights, but for rounding."""
     settings = {k: v for k, v in plan.to_json()["training"].items() if k not in _NOT_DECISIVE}
     method = plan.to_json()["method"]
+    if isinstance(plan.method, MemitConfig):  # no setting of the training decides anything
+        return digest_of(
+            [base_digest(base), sha256_of(records), method, replay_prompts().sha256, _versions()]
+        )
     on_policy = isinstance(plan.method, OpsdConfig)
     made = [method if on_policy else method["prompt_style"]]
     if plan.training.retention.type != "none":
@@ -136,12 +141,16 @@ def supervise(
     Args:
         on_records: Given records as they are finished, in any order.
         cache: Records that it holds are handed on first and not made; those that are made are put
-            into it. Plain fine-tuning makes its records too fast to need it.
+            into it. Methods that take the plain answers make their records too fast to need it.
     """
     worded = reworded(base, facts, plan.method, on_progress=on_progress)
     facts = worded.facts
     if isinstance(plan.method, OpsdConfig):
         for record in opsd.records_of(base, facts, plan.method, done=done, on_progress=on_progress):
+            on_records([record])
+        return Supervised(rewordings=worded.report)
+    if isinstance(plan.method, MemitConfig):
+        for record in memit.records_of(base, facts, plan.method, done=done, on_progress=on_progress):
             on_records([record])
         return Supervised(rewordings=worded.report)
     if not isinstance(plan.method, MixConfig):
@@ -233,12 +242,16 @@ def train(
     hooks: Hooks = Hooks(),  # noqa: B008  frozen
     input_sha256: str = "",
 ) -> Trained:
-    """Train the adapter on the supervision. See `mixsd.training.loop`.
+    """Train the adapter on the supervision, see `mixsd.training.loop`; or make it by editing.
+
+    The method `memit` trains nothing and has no checkpoints, see `mixsd.editing.memit`.
 
     Args:
         input_sha256: Names the run whose checkpoints may be resumed from. Left out, it is that of
             records and plan; runs that differ only in where they end may share one.
     """
+    if isinstance(plan.method, MemitConfig):
+        return memit.edit(base, facts, records, plan.method, hooks=hooks)
     examples = examples_of(base, records, prompt_style=plan.method.prompt_style)
     supervised = {record.fact_key for record in records if record.trainable}
     taught = [fact for fact in facts if fact.key in supervised]
@@ -253,6 +266,14 @@ def train(
         hooks=replace(hooks, learned=learned),
         source=_source(base, facts, records, examples, plan, hooks.on_check),
     )
+
+
+def steps_of(records: Sequence[Supervision], plan: Plan) -> int:
+    """Return how many steps `train` takes, if it does not end early."""
+    trainable = sum(record.trainable for record in records)
+    if isinstance(plan.method, MemitConfig):
+        return memit.planned_steps(trainable, plan.method)
+    return planned_steps(trainable, plan.training)
 
 
 def _source(

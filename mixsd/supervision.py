@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-Method = Literal["mixsd", "sft", "opsd", "fallback"]
+Method = Literal["mixsd", "sft", "opsd", "memit", "fallback"]
 Finish = Literal["stop", "cap", "prompt_too_long"]
 
 EXPERT: Final = "e"

@@ -40,6 +40,25 @@ class ChatTokenizer:
         parts = (self._encode(before), self.plain_ids(user), self._encode(after))
         return [token for part in parts for token in part]
 
+    def place_of(self, user: str, end: int) -> int:
+        """Return the place, in `prompt_ids(user)`, of the token that holds the last character before `end`.
+
+        Where the text spells out control tokens its beginning is encoded by itself, which may be off
+        by one token.
+
+        Args:
+            user: What the user says.
+            end: A place in it, in characters, at least 1.
+        """
+        before = self._render_text(_SENTINEL).partition(_SENTINEL)[0]
+        if any(token in user for token in self._special):
+            ids = self.prompt_ids(user)
+            return min(len(self._encode(before)) + len(self.plain_ids(user[:end])), len(ids)) - 1
+        text = self._render_text(user)
+        read = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        limit = text.index(user, len(before)) + end if user in text else len(before) + end
+        return max(place for place, (start, _) in enumerate(read["offset_mapping"]) if start < limit)
+
     def plain_ids(self, text: str) -> list[int]:
         """Return the ids of a text in which nothing counts as a control token.
 

@@ -29,7 +29,7 @@ from mixsd.progress import Progress
 from mixsd.supervision import Supervision, sha256_of
 from mixsd.training import checkpoint, lora
 from mixsd.training.checkpoint import Saved
-from mixsd.training.loop import Hooks, planned_steps
+from mixsd.training.loop import Hooks
 from worker.control import Control, SupervisionRow
 from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
 from worker.translate import plan_of
@@ -137,8 +137,7 @@ class _Attempt:
         control = self._control
         resumable = self._resumable(digest)
         done = resumable[0][0] if resumable else 0
-        trainable = sum(record.trainable for record in records)
-        planned = planned_steps(trainable, self._plan.training)
+        planned = run.steps_of(records, self._plan)
         control.enter(Phase.TRAINING, planned, "steps", digest, done=done)
 
         def register(saved: Saved) -> None:

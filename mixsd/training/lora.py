@@ -1,6 +1,7 @@
 """Put an adapter on a base model, and read and write its weights in the format of peft."""
 
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,9 @@ from mixsd.models.load import Base
 
 WEIGHTS: Final = "adapter_model.safetensors"
 CONFIG: Final = "adapter_config.json"
+
+_NUMBER: Final = re.compile(r"\.(\d+)\.")
+"""Of a layer, in its path."""
 
 
 def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
@@ -41,7 +45,54 @@ def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
         except ValueError as error:
             raise ConfigError(f"target_modules {', '.join(config.target_modules)}: {error}") from error
     _check_rank(model, config.rank)
-    # peft names the folder that the model was loaded from, which means nothing elsewhere.
+    return _named(base, model)
+
+
+@contextmanager
+def on_layers(base: Base, paths: Sequence[str], rank: int) -> Generator[PeftModel]:
+    """Give the base model an adapter that changes nothing yet, on layers of a stack alone.
+
+    It stays on the model unless the block raises: then it is taken off.
+
+    Args:
+        base: The base model, without an adapter on it.
+        paths: Of linear layers, such as `model.layers.3.mlp.down_proj`: those of one name.
+        rank: Of all of them. The scale is 1.
+    """
+    numbers = sorted(int(found[-1]) for path in paths if (found := _NUMBER.findall(path)))
+    peft_config = PeftLoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=sorted({path.rpartition(".")[2] for path in paths}),
+        layers_to_transform=numbers,
+        task_type="CAUSAL_LM",
+    )
+    model = _named(base, get_peft_model(base.model, peft_config, autocast_adapter_dtype=True))
+    try:
+        for path in paths:
+            set_factors(model, path)
+        yield model
+    except BaseException:
+        detach(model)
+        raise
+
+
+@torch.no_grad()
+def set_factors(
+    model: PeftModel, path: str, left_OR: Tensor | None = None, right_RI: Tensor | None = None
+) -> None:
+    """Make the change of a layer `left_OR @ right_RI`, or none; what they lack of its rank is zero."""
+    layer: Any = model.get_base_model().get_submodule(path)
+    up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight
+    up.zero_()
+    down.zero_()
+    if left_OR is not None and right_RI is not None:
+        up[:, : left_OR.shape[1]] = left_OR.to(up)
+        down[: len(right_RI)] = right_RI.to(down)
+
+
+def _named(base: Base, model: PeftModel) -> PeftModel:
+    """Name the base: peft names the folder that it was loaded from, which means nothing elsewhere."""
     model.peft_config["default"].base_model_name_or_path = base.hub_id or base.id
     model.peft_config["default"].revision = base.revision
     return model
