@@ -38,6 +38,7 @@ from mixsd.rewording.writing import reworded
 from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.training import lora
 from mixsd.training.batches import Example, examples_of
+from mixsd.training.compute import check_device
 from mixsd.training.loop import Hooks, Source, Trained, train_adapter
 from mixsd.units import Unit, ids_of, units_of
 
@@ -62,6 +63,16 @@ def digest_of(value: Any) -> str:
 def base_digest(base: Base) -> dict[str, str]:
     """Return what names the base model in digests: other weights or another template, other results."""
     return {"id": base.id, "revision": base.revision, "template_sha256": base.template_sha256}
+
+
+def check(base: Base, plan: Plan) -> None:
+    """Refuse at once what training would refuse after texts were made for it.
+
+    Raises:
+        ConfigError: The device or the model cannot do what is asked for.
+    """
+    check_device(base.model.device, plan.training)
+    lora.detach(lora.attach(base, plan.training.lora, seed=plan.training.seed))
 
 
 def baseline_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
