@@ -95,7 +95,7 @@ def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> st
     on_policy = isinstance(plan.method, OpsdConfig)
     made = [method if on_policy else method["prompt_style"]]
     if plan.training.retention.type != "none":
-        made.append(replay_prompts().sha256)
+        made.append(replay_prompts(plan.training.retention.about).sha256)
     return digest_of([base_digest(base), sha256_of(records), settings, *made, _versions()])
 
 
