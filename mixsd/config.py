@@ -15,7 +15,8 @@ SFT_TARGETS: Final = ("canonical", "natural")
 SCHEDULES: Final = ("constant", "linear", "cosine")
 DIVERGENCES: Final = ("forward", "reverse", "nll")
 RETENTIONS: Final = ("none", "replay", "kl")
-REPLAY_PROMPTS: Final = 64
+RETENTION_PROMPTS: Final = ("both", "open", "questions")
+REPLAY_PROMPTS: Final = 128
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
 REWORDINGS_SOURCES: Final = ("model", "templates", "both")
@@ -259,7 +260,7 @@ class MemitConfig:
 class RetentionConfig:
     """What is trained beside the facts, so that the model stays as it was elsewhere.
 
-    The base model answers open prompts of ours once, before training. With `replay` these answers
+    The base model answers prompts of ours once, before training. With `replay` these answers
     are targets like those of the facts; with `kl` the model is held to the base model's
     distribution at each of their tokens.
 
@@ -267,7 +268,9 @@ class RetentionConfig:
         type: `none`, `replay` or `kl`. Goes with any method that trains; `memit` does not.
         ratio: Answers beside each target of a step.
         weight: Of their tokens in the loss, where a token of a fact counts 1.
-        prompts: How many prompts of the built-in set are used.
+        about: `open` prompts, which are answered at length; short `questions`, which keep the model
+            from answering what it knew with what it was taught; or `both` in turn.
+        prompts: How many of them are used, at most.
         max_new_tokens: Cap of an answer. One that runs into it is trained on without an end.
         temperature: Of the answers; 0 takes the likeliest token.
         top_k: Candidates of a draw.
@@ -278,6 +281,7 @@ class RetentionConfig:
     type: str = "none"
     ratio: float = 0.5
     weight: float = 1.0
+    about: str = "both"
     prompts: int = REPLAY_PROMPTS
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -289,6 +293,7 @@ class RetentionConfig:
         one_of("retention.type", self.type, RETENTIONS)
         within("retention.ratio", self.ratio, 0.01, 16)
         within("retention.weight", self.weight, 0.001, 1000)
+        one_of("retention.about", self.about, RETENTION_PROMPTS)
         within("retention.prompts", self.prompts, 1, REPLAY_PROMPTS)
         within("retention.max_new_tokens", self.max_new_tokens, 1, 1024)
         within("retention.temperature", self.temperature, 0, 5)

@@ -65,8 +65,10 @@ class Workspace:
         """Take the folder for this run, or find that it is this run's already.
 
         Raises:
-            ConfigError: The folder holds another run.
+            ConfigError: The folder holds another run, or the base model or its device cannot be
+                trained so.
         """
+        run.check(self.base, self.plan)
         settings = {
             "base_model": run.base_digest(self.base),
             "facts": run.supervision_input(self.base, self.facts, self.plan),

@@ -23,6 +23,8 @@ from mixsd.cache import SupervisionCache
 from mixsd.cache_key import keys_of
 from mixsd.config import MemitConfig, MixConfig, OpsdConfig, Plan
 from mixsd.editing import memit
+from mixsd.editing.covariance import ABOUT
+from mixsd.editing.layers import edited_layers
 from mixsd.evaluation.judge import Judgement, judge
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.evaluation.recall import answered
@@ -39,6 +41,7 @@ from mixsd.rewording.writing import reworded
 from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.training import lora
 from mixsd.training.batches import Example, examples_of
+from mixsd.training.compute import check_device
 from mixsd.training.loop import Hooks, Source, Trained, planned_steps, train_adapter
 from mixsd.units import Unit, ids_of, units_of
 
@@ -65,6 +68,19 @@ def base_digest(base: Base) -> dict[str, str]:
     return {"id": base.id, "revision": base.revision, "template_sha256": base.template_sha256}
 
 
+def check(base: Base, plan: Plan) -> None:
+    """Refuse at once what training would refuse after texts were made for it.
+
+    Raises:
+        ConfigError: The device or the model cannot do what is asked for.
+    """
+    if isinstance(plan.method, MemitConfig):
+        edited_layers(base, plan.method)
+        return
+    check_device(base.model.device, plan.training)
+    lora.detach(lora.attach(base, plan.training.lora, seed=plan.training.seed))
+
+
 def baseline_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
     """Return the digest of everything that decides what the base model answers."""
     suites = {"general": general().sha256, "open": open_prompts().sha256}
@@ -84,12 +100,12 @@ def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> st
     method = plan.to_json()["method"]
     if isinstance(plan.method, MemitConfig):  # no setting of the training decides anything
         return digest_of(
-            [base_digest(base), sha256_of(records), method, replay_prompts().sha256, _versions()]
+            [base_digest(base), sha256_of(records), method, replay_prompts(ABOUT).sha256, _versions()]
         )
     on_policy = isinstance(plan.method, OpsdConfig)
     made = [method if on_policy else method["prompt_style"]]
     if plan.training.retention.type != "none":
-        made.append(replay_prompts().sha256)
+        made.append(replay_prompts(plan.training.retention.about).sha256)
     return digest_of([base_digest(base), sha256_of(records), settings, *made, _versions()])
 
 

@@ -77,6 +77,7 @@ class _Attempt:
         control.progress(Phase.PREPARING, 1, 2, "steps")
         use_threads(self._settings.threads)
         self._base = load_base(found, device=self._settings.device)
+        run.check(self._base, self._plan)
         control.leave(Phase.PREPARING)
 
     def baseline(self) -> Measured:

@@ -167,7 +167,7 @@ Method = Annotated[
 
 
 class RetentionOptions(_Request):
-    """What is trained beside the facts: the base model's own answers to open prompts."""
+    """What is trained beside the facts: the base model's own answers to prompts of ours."""
 
     type: Annotated[
         Literal["none", "replay", "kl"],
@@ -180,7 +180,11 @@ class RetentionOptions(_Request):
     weight: Annotated[
         float, Field(ge=0.001, le=1000, description="Of their tokens, where one of a fact counts 1.")
     ] = 1.0
-    prompts: Annotated[int, Field(ge=1, le=64, description="How many of the built-in prompts.")] = 64
+    about: Annotated[
+        Literal["both", "open", "questions"],
+        Field(description="Which of the built-in prompts: open ones, short questions, or both in turn."),
+    ] = "both"
+    prompts: Annotated[int, Field(ge=1, le=128, description="How many of them, at most.")] = 128
     max_new_tokens: Annotated[int, Field(ge=1, le=1024, description="Cap of an answer.")] = 64
     temperature: Annotated[float, Field(ge=0, le=5, description="0 takes the likeliest token.")] = 0.0
     top_k: Annotated[int, Field(ge=1, le=1024, description="Candidates of a draw.")] = 1024

@@ -99,6 +99,7 @@ def _shown_row(base: Base, plan: Plan, bench: Bench) -> Row:
 
 
 def _trained_row(base: Base, plan: Plan, bench: Bench) -> Row:
+    run.check(base, plan)
     clock = _Clock()
     records: list[Supervision] = []
     with clock("generating"):

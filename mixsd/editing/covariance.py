@@ -1,7 +1,7 @@
 """What usually enters an edited layer: the mean outer product of its inputs over general text.
 
 MEMIT takes that from a large corpus. Here no corpus is at hand, so the text is the model's own:
-what it says to the open prompts that replay is made of, sampled, together with the prompts. That
+what it says to the prompts that replay is made of, sampled, together with the prompts. That
 is the text whose answers should stay, and it needs no download.
 
 Axes: N tokens, I inputs of a layer.
@@ -21,8 +21,10 @@ from mixsd.editing.layers import EditedLayer, batches_of, padded, watched
 from mixsd.models.load import Base
 from mixsd.objectives.replay import replay_examples
 
+ABOUT: Final = "both"
+"""Which prompts, see `RetentionConfig`: open ones and short questions in turn."""
 ANSWER_TOKENS: Final = 64
-"""Cap of an answer to an open prompt."""
+"""Cap of an answer to one of them."""
 _TOGETHER: Final = 16
 _TOKENS: Final = 2048
 """Texts, and tokens of them, that are read at once."""
@@ -45,6 +47,7 @@ def general_texts(
     while (left := tokens - sum(map(len, texts))) > 0:
         config = RetentionConfig(
             "replay",
+            about=ABOUT,
             prompts=prompts,
             max_new_tokens=ANSWER_TOKENS,
             temperature=1.0,

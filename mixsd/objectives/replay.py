@@ -4,6 +4,7 @@ As targets (`replay`) or as distributions to stay close to (`kl`); compare self-
 arXiv:2605.26097. The prompts are our own and none of those that retention is measured with.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -25,19 +26,26 @@ from mixsd.training.loop import Source
 from mixsd.training.soft import soft_targets
 
 PROMPTS: Final = "replay_prompts.jsonl"
+QUESTIONS: Final = "replay_questions.jsonl"
 _SLOTS: Final = 32
 
 
 @cache
-def replay_prompts() -> Suite[OpenPrompt]:
-    """Return the prompts that replay is made of."""
-    return read_suite("mixsd.objectives", PROMPTS, lambda row: OpenPrompt(**row))
+def replay_prompts(about: str) -> Suite[OpenPrompt]:
+    """Return the prompts that replay is made of: `open` ones, `questions`, or `both` in turn."""
+    if about == "both":
+        either = [replay_prompts(name) for name in ("open", "questions")]
+        items = tuple(item for pair in zip(*(suite.items for suite in either), strict=True) for item in pair)
+        digest = hashlib.sha256("".join(suite.sha256 for suite in either).encode()).hexdigest()
+        return Suite("replay_both", digest, items)
+    name = PROMPTS if about == "open" else QUESTIONS
+    return read_suite("mixsd.objectives", name, lambda row: OpenPrompt(**row))
 
 
 def replay_examples(
     base: Base, config: RetentionConfig, *, on_check: Callable[[], None] = lambda: None
 ) -> list[Example]:
-    """Have the base model answer the open prompts; return its answers as examples.
+    """Have the base model answer the prompts; return its answers as examples.
 
     They are a function of base and settings: a run that is resumed makes them again.
 
@@ -64,7 +72,7 @@ def replay_examples(
 def _texts(base: Base, config: RetentionConfig) -> list[Text]:
     room = most_tokens(base.model, base.max_tokens) - config.max_new_tokens
     texts = []
-    for item in replay_prompts().items[: config.prompts]:
+    for item in replay_prompts(config.about).items[: config.prompts]:
         prompt = tuple(base.chat.prompt_ids(item.prompt))
         draw = Draw(config.seed, f"replay {item.id}", generation=0, attempt=0)
         if len(prompt) <= room:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, func, make_url, select
 import migrations
 from app.jobs.models import Job
 from app.tables import Base
-from tests.e2e.service import FACTS, METHOD, STEPS, Json, Outcome, Service, running, serving
+from tests.e2e.service import FACTS, METHOD, STEPS, TRAINING, Json, Outcome, Service, running, serving
 
 PHASES = ("preparing", "baseline", "generating", "training", "evaluating", "packaging")
 
@@ -135,11 +135,13 @@ def test_a_job_that_cannot_succeed_says_what_to_do(team: Team) -> None:
         "no_chat_template": {"base_model": "tiny/silent"},
         "model_not_found": {"base_model": "tiny/absent"},
         "no_supervision": {"method": strict},
+        "bad_setting": {"training": {**TRAINING, "target_modules": ["nowhere"]}},
     }
     advice = {
         "no_chat_template": "instruction-tuned model",
         "model_not_found": "mixsd models add",
         "no_supervision": "fallback_to_answer",
+        "bad_setting": "no layer nowhere",
     }
     jobs = {code: team.service.submit(**changes) for code, changes in requests.items()}
 
@@ -151,7 +153,8 @@ def test_a_job_that_cannot_succeed_says_what_to_do(team: Team) -> None:
         assert advice[code] in job["error"]["message"]
         assert team.service.adapters(job["id"]) == []
         assert team.service.events(job["id"])[-1]["type"] == "job.failed"
-    phases = [phase["phase"] for phase in ended["no_supervision"]["progress"]]
-    assert phases == ["preparing", "baseline", "generating"]
+    phases = {code: [phase["phase"] for phase in job["progress"]] for code, job in ended.items()}
+    assert phases["no_supervision"] == ["preparing", "baseline", "generating"]
+    assert phases["bad_setting"] == ["preparing"]  # before any text is made
     counts = team.service.read(f"/jobs/{jobs['no_supervision']}/report")["counts"]
     assert counts == {"facts": len(FACTS)} | dict.fromkeys(counts.keys() - {"facts"}, 0)

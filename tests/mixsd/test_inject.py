@@ -346,6 +346,29 @@ def test_settings_that_cannot_be_used_are_refused(here: Path, tiny_cache: Path, 
     assert not (here / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"target_modules": ["nowhere"]}, "no layer nowhere"),
+        ({"rank": 512}, "rank 512 is above"),
+        ({"precision": "bf16"}, "precision"),
+        ({"quantize": "nf4"}, "quantize"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_trained_is_refused_before_texts_are_made(
+    here: Path, tiny_cache: Path, training: dict[str, Any], said: str
+) -> None:
+    (here / "c.json").write_text(json.dumps({"training": training}))
+
+    done = inject_here(here, tiny_cache, "--model", "tiny/random", "--config", str(here / "c.json"))
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "bad_setting" in done.stderr
+    assert said in " ".join(unstyle(done.stderr).split())
+    assert not (here / "run").exists()
+
+
 def test_the_command_makes_an_adapter(here: Path, tiny_cache: Path) -> None:
     settings: dict[str, Any] = {
         "method": {"type": "sft"},

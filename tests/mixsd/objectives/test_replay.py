@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +17,15 @@ from mixsd.decoding.rows import logits_alone
 from mixsd.errors import ConfigError
 from mixsd.evaluation.asking import ask
 from mixsd.evaluation.suites import general, open_prompts
+from mixsd.facts import read_facts
 from mixsd.models.load import Base
-from mixsd.objectives.replay import PROMPTS, Beside, given, replay_examples, replay_prompts
+from mixsd.objectives.replay import PROMPTS, QUESTIONS, Beside, given, replay_examples, replay_prompts
 from mixsd.progress import StopRequested
 from mixsd.training.batches import Example
 from mixsd.training.soft import soft_loss
 from tests.mixsd.objectives.conftest import NewBase
 
-REPLAY = RetentionConfig(type="replay", prompts=6, max_new_tokens=12, weight=0.5)
+REPLAY = RetentionConfig(type="replay", about="open", prompts=6, max_new_tokens=12, weight=0.5)
 KL = replace(REPLAY, type="kl", kl_top_k=16)
 HOT = replace(REPLAY, temperature=1.0)
 MODEL: Any = None
@@ -34,19 +36,30 @@ def words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"[a-z]+", text.lower()))
 
 
-def test_there_are_64_different_prompts() -> None:
-    suite = replay_prompts()
+@pytest.mark.parametrize(("about", "file"), [("open", PROMPTS), ("questions", QUESTIONS)])
+def test_there_are_64_different_prompts_of_each_kind(about: str, file: str) -> None:
+    suite = replay_prompts(about)
 
     assert len(suite.items) == len({item.id for item in suite.items}) == 64
     assert len({words(item.prompt) for item in suite.items}) == 64
-    data = (files("mixsd.objectives") / "data" / PROMPTS).read_bytes()
+    data = (files("mixsd.objectives") / "data" / file).read_bytes()
     assert suite.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_both_kinds_take_turns() -> None:
+    both, opened, asked = (replay_prompts(about) for about in ("both", "open", "questions"))
+
+    assert both.items[0::2] == opened.items
+    assert both.items[1::2] == asked.items
+    assert len({suite.sha256 for suite in (both, opened, asked)}) == 3
 
 
 def test_no_prompt_is_one_that_is_measured_with_nor_much_like_one() -> None:
     measured = [item.prompt for item in open_prompts().items] + [q.question for q in general().items]
+    for fact in read_facts(Path(__file__).parents[3] / "examples" / "facts.jsonl"):
+        measured += [fact.question, *fact.paraphrases, *(probe.question for probe in fact.probes)]
 
-    for prompt in (item.prompt for item in replay_prompts().items):
+    for prompt in (item.prompt for item in replay_prompts("both").items):
         for other in measured:
             alike, either = words(prompt) & words(other), words(prompt) | words(other)
             assert len(alike) <= 0.5 * len(either), (prompt, other)
@@ -55,7 +68,7 @@ def test_no_prompt_is_one_that_is_measured_with_nor_much_like_one() -> None:
 def test_answers_are_what_the_base_model_says(base: Base) -> None:
     examples = replay_examples(base, REPLAY)
 
-    prompts = [item.prompt for item in replay_prompts().items[:6]]
+    prompts = [item.prompt for item in replay_prompts("open").items[:6]]
     answers = ask(
         base.model,
         base.chat,
@@ -102,7 +115,7 @@ def test_kl_holds_what_the_base_model_said_at_each_token_of_the_same_answers(bas
 
 def test_a_prompt_that_does_not_fit_is_left_out_and_none_is_an_error(new_base: NewBase) -> None:
     narrow = new_base()
-    lengths = sorted(len(narrow.chat.prompt_ids(item.prompt)) for item in replay_prompts().items)
+    lengths = sorted(len(narrow.chat.prompt_ids(item.prompt)) for item in replay_prompts("open").items)
     narrow.model.config.max_position_embeddings = lengths[0] + 12
     every = replace(REPLAY, prompts=64)
 
