@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mixsd.config import MAX_SEED, REPLAY_PROMPTS, RetentionConfig
 from mixsd.decoding.suited import longest_text
-from mixsd.editing.layers import EditedLayer, batches_of, padded, watched
+from mixsd.editing.layers import EditedLayer, batches_of, padded, run_to, watched
 from mixsd.models.load import Base
 from mixsd.objectives.replay import replay_examples
 
@@ -77,6 +77,7 @@ def second_moments(
     model = base.model
     projections = [model.get_submodule(layer.path) for layer in layers]
     sums = [_zeros(module) for module in projections]
+    last = model.get_submodule(layers[-1].block)
     kept_BT = torch.zeros(0)
 
     def add(place: int, inputs_BTI: Tensor, _: Tensor) -> None:
@@ -95,7 +96,7 @@ def second_moments(
             ids_BT = padded(rows, base.chat.pad_id, model.device)
             lengths_B1 = torch.tensor([len(row) for row in rows], device=model.device)[:, None]
             kept_BT = torch.arange(ids_BT.shape[1], device=model.device) < lengths_B1
-            model(input_ids=ids_BT, use_cache=False, logits_to_keep=1)
+            run_to(model, last, ids_BT)
     count = sum(map(len, texts))
     return [total / count for total in sums]
 

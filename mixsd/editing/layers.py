@@ -7,7 +7,7 @@ does not hold, so that is tried on the model itself and refused by name.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -160,6 +160,47 @@ def added(module: nn.Module, vectors_BD: Tensor, places_B: Tensor) -> Iterator[N
         yield
     finally:
         handle.remove()
+
+
+class _ReachedError(Exception):
+    """The block that a pass was to reach has been computed."""
+
+
+def run_to(model: nn.Module, block: nn.Module, ids_BT: Tensor) -> Tensor:
+    """Return what a block puts out, [B, T, D]; what stands above it is not computed."""
+    found: list[Tensor] = []
+
+    def see(_: Tensor, output_BTD: Tensor) -> None:
+        found.append(output_BTD)
+        raise _ReachedError
+
+    with watched(block, see), suppress(_ReachedError):
+        model(input_ids=ids_BT, use_cache=False, logits_to_keep=1)
+    return found[0]
+
+
+@contextmanager
+def standing_in(blocks: Sequence[nn.Module], hidden_BTD: Tensor) -> Iterator[None]:
+    """Have the last of the first blocks of a model put this out, and those before it compute nothing."""
+    modules: list[Any] = list(blocks)
+    for module in modules[:-1]:
+        module.forward = _passed_on
+    modules[-1].forward = lambda *_, **__: hidden_BTD
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
+
+
+def _passed_on(hidden_BTD: Tensor, *_: Any, **__: Any) -> Tensor:
+    return hidden_BTD
+
+
+def blocks_to(model: nn.Module, layer: EditedLayer) -> list[nn.Module]:
+    """Return the blocks of a model up to a layer, with that."""
+    stack = layer.block.rpartition(".")[0]
+    return [model.get_submodule(f"{stack}.{number}") for number in range(layer.number + 1)]
 
 
 def padded(texts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> Tensor:

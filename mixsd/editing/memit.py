@@ -22,7 +22,7 @@ from mixsd.config import MemitConfig
 from mixsd.decoding.suited import longest_text
 from mixsd.decoding.text import Prompts
 from mixsd.editing.covariance import general_texts, second_moments, shrunk
-from mixsd.editing.layers import EditedLayer, batches_of, edited_layers, padded, watched
+from mixsd.editing.layers import EditedLayer, batches_of, edited_layers, padded, run_to, watched
 from mixsd.editing.lookup import place_of
 from mixsd.editing.target import Edit, Rows, in_batches, seek
 from mixsd.editing.update import rank_of, spread_update
@@ -231,14 +231,10 @@ class _Spread:
         inner = self._model.get_base_model()
         at = torch.arange(len(prompts)), torch.tensor([len(prompt) - 1 for prompt in prompts])
         keys: list[Tensor] = []
-        hidden: list[Tensor] = []
-        with (
-            watched(inner.get_submodule(layer.path), lambda inputs, _: keys.append(inputs[at].float())),
-            watched(inner.get_submodule(last.block), lambda _, output: hidden.append(output[at].float())),
-        ):
-            ids_BT = padded(prompts, self._base.chat.pad_id, self._model.device)
-            self._model(input_ids=ids_BT, use_cache=False, logits_to_keep=1)
-        return keys[0], hidden[0]
+        ids_BT = padded(prompts, self._base.chat.pad_id, self._model.device)
+        with watched(inner.get_submodule(layer.path), lambda inputs, _: keys.append(inputs[at].float())):
+            outputs_BTD = run_to(inner, inner.get_submodule(last.block), ids_BT)
+        return keys[0], outputs_BTD[at].float()
 
 
 @torch.no_grad()

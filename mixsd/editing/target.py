@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mixsd.config import MemitConfig
 from mixsd.decoding.rows import LanguageModel, wide
 from mixsd.decoding.suited import longest_text
-from mixsd.editing.layers import EditedLayer, added, batches_of, padded, watched
+from mixsd.editing.layers import EditedLayer, batches_of, blocks_to, padded, standing_in, watched
 from mixsd.errors import DivergedError, OutOfMemoryError
 from mixsd.models.load import Base
 from mixsd.training.batches import Example
@@ -118,7 +118,8 @@ def _seek(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return what the layer is to put out, [B, D], and the NLL of each target at each step."""
     rows = Rows(base, edits)
-    hidden_BD, first_BV = rows.untouched(layer)
+    outputs_BTD, first_BV = rows.untouched(layer)
+    hidden_BD = rows.looked_up(outputs_BTD).float()
     norms_B = hidden_BD.norm(dim=1)
     vectors_BD = torch.zeros_like(hidden_BD, requires_grad=True)
     optimizer = torch.optim.Adam([vectors_BD], lr=config.v_lr)
@@ -129,7 +130,7 @@ def _seek(
         places = sought_B.nonzero()[:, 0]
         part = rows if len(places) == len(edits) else Rows(base, [edits[i] for i in places.tolist()])
         chosen_BD = vectors_BD[places]
-        said = part.scored(layer, chosen_BD)
+        said = part.scored_from(layer, outputs_BTD[places, : part.width], chosen_BD)
         spread_B = (said.looked_BV.exp() * (said.looked_BV - first_BV[places])).sum(-1)
         decay_B = chosen_BD.norm(dim=1) / norms_B[places] ** 2
         loss_B = said.nll_B + config.kl_weight * spread_B + config.v_weight_decay * decay_B
@@ -169,7 +170,7 @@ class Rows:
         device = base.model.device
         self._ids_BT = padded([edit.example.read for edit in edits], base.chat.pad_id, device)
         self.places_B = torch.tensor([edit.place for edit in edits], device=device)
-        width = self._ids_BT.shape[1]
+        self.width = width = self._ids_BT.shape[1]
         judging = [row * width + place for row, edit in enumerate(edits) for place in edit.example.judges]
         looking = [row * width + edit.place for row, edit in enumerate(edits)]
         kept = sorted({*judging, *looking})
@@ -186,17 +187,22 @@ class Rows:
 
     @torch.no_grad()
     def untouched(self, layer: EditedLayer) -> tuple[Tensor, Tensor]:
-        """Return what a layer puts out at the lookup tokens, [B, D], and what follows those, [B, V]."""
+        """Return what a layer puts out, [B, T, D], and what follows the lookup tokens, [B, V]."""
         seen: list[Tensor] = []
-        rows_B = torch.arange(len(self.places_B), device=self.places_B.device)
-        block = self._model.get_submodule(layer.block)
-        with watched(block, lambda _, output: seen.append(output[rows_B, self.places_B].float())):
+        with watched(self._model.get_submodule(layer.block), lambda _, output: seen.append(output)):
             said = self.scores(self._model)
         return seen[0], said.looked_BV
 
-    def scored(self, layer: EditedLayer, vectors_BD: Tensor) -> Said:
-        """Score the targets with a vector added at each lookup token."""
-        with added(self._model.get_submodule(layer.path), vectors_BD, self.places_B):
+    def looked_up(self, outputs_BTD: Tensor) -> Tensor:
+        """Return what stands at the lookup tokens, [B, D]."""
+        return outputs_BTD[torch.arange(len(self.places_B)), self.places_B]
+
+    def scored_from(self, layer: EditedLayer, outputs_BTD: Tensor, vectors_BD: Tensor) -> Said:
+        """Score the targets with a vector added to what a layer puts out at each lookup token."""
+        rows_B = torch.arange(len(self.places_B), device=outputs_BTD.device)
+        at = (rows_B, self.places_B)
+        changed_BTD = outputs_BTD.index_put(at, vectors_BD.to(outputs_BTD), accumulate=True)
+        with standing_in(blocks_to(self._model, layer), changed_BTD):
             return self.scores(self._model)
 
     def scores(self, model: LanguageModel) -> Said:
