@@ -6,7 +6,15 @@ Defaults and bounds are those of `mixsd.config`, which the API does not import; 
 import re
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from app.fact_sets.schemas import EXAMPLE_FACTS, Fact
@@ -14,6 +22,8 @@ from app.fact_sets.schemas import EXAMPLE_FACTS, Fact
 MAX_SEED: Final = 2**63 - 1
 RETENTION_METHODS: Final = ("replay", "kl")
 """Methods that are `sft` with the retention of that name."""
+IN_CONTEXT: Final = "in_context"
+"""What a comparison has beside the methods."""
 
 PromptStyle = Literal["natural", "kgfact", "reference"]
 Scorer = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number"]
@@ -161,8 +171,75 @@ class OpsdMethod(_Request):
         return self
 
 
+class MemitMethod(_Request):
+    """MEMIT: the answers are written into the MLP weights of some layers by a closed form.
+
+    Nothing is trained: of `training`, no setting applies.
+    """
+
+    type: Literal["memit"]
+    layers: Annotated[
+        list[Annotated[int, Field(ge=0, le=1000)]],
+        Field(
+            max_length=1001,
+            description="Numbers of the layers that are edited, from 0. Empty: a band in the early middle.",
+        ),
+    ] = []
+    lookup: Annotated[
+        Literal["subject", "question"],
+        Field(
+            description="Where the model looks a fact up: at the last token of its `subject`, where the "
+            "question names that, or of the question."
+        ),
+    ] = "subject"
+    v_steps: Annotated[int, Field(ge=1, le=1000, description="Steps in which a vector is sought.")] = 25
+    v_lr: Annotated[float, Field(ge=0.001, le=10, description="Their length.")] = 0.5
+    v_weight_decay: Annotated[float, Field(ge=0, le=10, description="Of a vector.")] = 1e-3
+    clamp: Annotated[
+        float, Field(ge=0.01, le=100, description="Longest vector, in lengths of the hidden state.")
+    ] = 4.0
+    kl_weight: Annotated[
+        float, Field(ge=0, le=100, description="Of what holds the words behind the lookup token.")
+    ] = 0.0625
+    covariance_weight: Annotated[
+        float,
+        Field(
+            ge=0.001,
+            le=1000,
+            description="General tokens that stand against each fact, in widths of the MLP. More keeps more "
+            "of the model and teaches less.",
+        ),
+    ] = 2.5
+    covariance_tokens: Annotated[
+        int, Field(ge=64, le=1_000_000, description="Tokens of the model's own text they are measured on.")
+    ] = 4096
+    prompt_style: PromptStyle = "natural"
+    rewordings: Rewordings = 0
+    rewordings_source: RewordingsSource = "both"
+    rewordings_check: RewordingsCheck = True
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _layers_differ(self) -> Self:
+        if len(set(self.layers)) < len(self.layers):
+            raise PydanticCustomError("equal_layers", "`layers` must name each layer once")
+        return self
+
+
+def _makes_an_adapter(value: Any) -> Any:
+    """Refuse by name what only a comparison knows."""
+    if isinstance(value, dict) and value.get("type") == IN_CONTEXT:
+        raise PydanticCustomError(
+            "makes_no_adapter",
+            "`in_context` is a row of `mixsd compare` and makes no adapter: the fact stands in the prompt",
+        )
+    return value
+
+
 Method = Annotated[
-    MixsdMethod | SftMethod | ReplayMethod | KlMethod | OpsdMethod, Field(discriminator="type")
+    MixsdMethod | SftMethod | ReplayMethod | KlMethod | OpsdMethod | MemitMethod,
+    Field(discriminator="type"),
+    BeforeValidator(_makes_an_adapter),
 ]
 
 
@@ -173,7 +250,7 @@ class RetentionOptions(_Request):
         Literal["none", "replay", "kl"],
         Field(
             description="`replay`: the answers are targets. `kl`: the model is held to the base model's "
-            "distribution at their tokens. Goes with every method."
+            "distribution at their tokens. Goes with every method that trains."
         ),
     ] = "none"
     ratio: Annotated[float, Field(ge=0.01, le=16, description="Answers beside each text of a step.")] = 0.5
@@ -293,6 +370,11 @@ class JobCreate(_Request):
     @model_validator(mode="after")
     def _retention_of_that_name(self) -> Self:
         kind, retention = self.method.type, self.training.retention.type
+        if kind == "memit" and retention != "none":
+            raise PydanticCustomError(
+                "other_retention",
+                "the method `memit` edits weights and trains nothing, so `training.retention` has no place",
+            )
         if kind in RETENTION_METHODS and retention not in {"none", kind}:
             raise PydanticCustomError(
                 "other_retention",

@@ -36,7 +36,7 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A row that is wanted. What is not trained has no seed."""
+    """A row that is wanted. What makes no adapter has no seed."""
 
     method: Method
     seed: int | None
@@ -44,7 +44,7 @@ class Cell:
 
     def settings(self) -> dict[str, Any]:
         """Return what the row is of, as plain data."""
-        if not self.method.is_trained:
+        if not self.method.makes_adapter:
             return {"method": dict(self.method.method)}
         return {part: body for part, body in self.plan.to_json().items() if part != "evaluation"}
 
@@ -67,10 +67,10 @@ def cells_of(methods: Sequence[Method], seeds: Sequence[int], match: Match, comm
             raise ConfigError(f"{names[settings]} and {method.name} are one method: leave one out")
         names[settings] = method.name
     return [
-        Cell(method, seed if method.is_trained else None, method.plan(seed, match, common))
+        Cell(method, seed if method.makes_adapter else None, method.plan(seed, match, common))
         for place, seed in enumerate(seeds)
         for method in methods
-        if method.is_trained or place == 0
+        if method.makes_adapter or place == 0
     ]
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from mixsd.config import Plan
+from mixsd.config import IN_CONTEXT, Plan
 from mixsd.errors import ConfigError
 from mixsd.options import plan_from
 
-IN_CONTEXT: Final = "in_context"
-"""Teaches nothing: the fact stands in the prompt."""
+MEMIT: Final = "memit"
+"""Edits weights, and takes no step of training."""
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Options in the form of the API's, by their part: `method` and `training`."""
@@ -42,6 +42,7 @@ PRESETS: Final[Mapping[str, Settings]] = MappingProxyType(
         "kl": {"method": {"type": "kl"}},
         "opsd": {"method": {"type": "opsd"}},
         "opsd-nll": {"method": {"type": "opsd", "loss": "nll", "temperature": 0.0}},
+        MEMIT: {"method": {"type": MEMIT}},
         IN_CONTEXT: {"method": {"type": IN_CONTEXT}},
     }
 )
@@ -114,8 +115,14 @@ class Method:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def is_trained(self) -> bool:
+    def makes_adapter(self) -> bool:
+        """Whether there is something to make, once for each seed."""
         return bool(self.method.get("type", "mixsd") != IN_CONTEXT)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it takes steps, and so has a budget of them."""
+        return self.makes_adapter and bool(self.method.get("type", "mixsd") != MEMIT)
 
     def plan(self, seed: int, match: Match, common: Common = Common()) -> Plan:
         """Return the plan of one run. What is not trained has one for its evaluation alone.
@@ -130,8 +137,10 @@ class Method:
             training["retention"] = {"seed": seed, **retention}
         budget = {"epochs": _EPOCHS, "max_steps": match.steps, "stop_when_learned": False, "seed": seed}
         try:
-            if not self.is_trained:
+            if not self.makes_adapter:
                 return plan_from(evaluation=common.evaluation)
+            if not self.is_trained:
+                return self._untrained(seed, common)
             plan = plan_from(
                 method={**self.method, "seed": seed},
                 training={**training, **budget},
@@ -145,6 +154,12 @@ class Method:
                 f"schedule must be constant, got {plan.training.schedule!r}"
             )
         return plan
+
+    def _untrained(self, seed: int, common: Common) -> Plan:
+        """Return a plan without settings of the training: those of all methods pass this one by."""
+        if self.training:
+            raise ConfigError("it is not trained, so it takes no settings of `training`: leave them out")
+        return plan_from(method={**self.method, "seed": seed}, evaluation=common.evaluation)
 
 
 def presets() -> list[str]:

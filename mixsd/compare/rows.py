@@ -84,7 +84,7 @@ def row_of(base: Base, method: Method, plan: Plan, bench: Bench) -> Row:
     Raises:
         MixsdError: It cannot be made.
     """
-    return _trained_row(base, plan, bench) if method.is_trained else _shown_row(base, plan, bench)
+    return _made_row(base, method, plan, bench) if method.makes_adapter else _shown_row(base, plan, bench)
 
 
 def _shown_row(base: Base, plan: Plan, bench: Bench) -> Row:
@@ -98,7 +98,7 @@ def _shown_row(base: Base, plan: Plan, bench: Bench) -> Row:
     return {"steps": None, "seconds": clock.seconds, **_figures(judgement, every, plan.evaluation)}
 
 
-def _trained_row(base: Base, plan: Plan, bench: Bench) -> Row:
+def _made_row(base: Base, method: Method, plan: Plan, bench: Bench) -> Row:
     run.check(base, plan)
     clock = _Clock()
     records: list[Supervision] = []
@@ -113,7 +113,7 @@ def _trained_row(base: Base, plan: Plan, bench: Bench) -> Row:
         )
     records = run.in_order(records, bench.facts, plan)
     training = _Training(base, records, plan, bench, clock)
-    trained = training.run()
+    trained = training.run() if method.is_trained else training.edit()
     with clock("evaluating"):
         reworded = _recall_of_rewordings(base, trained.model, records, bench.facts, plan.evaluation)
     adapter = bench.work / "adapter"
@@ -133,7 +133,7 @@ def _trained_row(base: Base, plan: Plan, bench: Bench) -> Row:
         )
     supervised = [record.fact_key for record in records if record.trainable]
     return {
-        "steps": trained.steps,
+        "steps": trained.steps if method.is_trained else None,
         "reached": training.reached,
         "checks": training.checks,
         "training": run.training_summary(trained),
@@ -184,6 +184,10 @@ class _Training:
                 return trained
             lora.detach(trained.model)
         return self._checked(match.steps)
+
+    def edit(self) -> Trained:
+        """Return the edited model. That takes no steps of a budget, and reaches what it reaches."""
+        return self._train_to(0)
 
     def _checked(self, end: int) -> Trained:
         """Train up to a step and measure recall there."""

@@ -112,7 +112,17 @@ def _try(base: Base, layer: EditedLayer) -> None:
     place_1 = torch.tensor([ids_1T.shape[1] - 1])
     block, projection = (base.model.get_submodule(path) for path in (layer.block, layer.path))
     outputs: list[Tensor] = []
-    with watched(block, lambda _, output: outputs.append(output[0, -1].float())):
+    refused = ConfigError(
+        f"memit needs layers that add what their MLP puts out to the residual stream as it is; those of "
+        f"{base.id} ({type(base.model).__name__}) do something else with it: use another method"
+    )
+
+    def see(_: Tensor, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            raise refused
+        outputs.append(output[0, -1].float())
+
+    with watched(block, see):
         base.model(input_ids=ids_1T, use_cache=False, logits_to_keep=1)
         noise_D = torch.linspace(-1, 1, len(outputs[0]), device=ids_1T.device)
         noise_D = noise_D * outputs[0].norm() / noise_D.norm()
@@ -120,23 +130,15 @@ def _try(base: Base, layer: EditedLayer) -> None:
             base.model(input_ids=ids_1T, use_cache=False, logits_to_keep=1)
     off = float((outputs[1] - outputs[0] - noise_D).norm() / noise_D.norm())
     if not off <= _OFF.get(base.model.dtype, _HALF_OFF):
-        raise ConfigError(
-            f"memit needs layers that add what their MLP puts out to the residual stream as it is; those of "
-            f"{base.id} ({type(base.model).__name__}) change it on the way: use another method"
-        )
-
-
-def _first(output: Any) -> Tensor:
-    tensor: Tensor = output[0] if isinstance(output, tuple) else output
-    return tensor
+        raise refused
 
 
 @contextmanager
 def watched(module: nn.Module, see: Callable[[Tensor, Tensor], None]) -> Iterator[None]:
     """Show what goes into a module and what comes out of it, [B, T, I] and [B, T, O]."""
 
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-        see(inputs[0], _first(output))
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        see(inputs[0], output)
 
     handle = module.register_forward_hook(hook)
     try:
