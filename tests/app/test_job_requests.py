@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from app.jobs.requests import (
     EvaluationOptions,
     JobCreate,
+    MemitMethod,
     MixsdMethod,
     OpsdMethod,
     RetentionOptions,
@@ -20,6 +21,7 @@ from mixsd.config import (
     METHODS,
     EvalConfig,
     LoraConfig,
+    MemitConfig,
     MixConfig,
     OpsdConfig,
     RetentionConfig,
@@ -56,6 +58,7 @@ def defaults_of(kind: Any) -> dict[str, Any]:
         (MixsdMethod(type="mixsd"), defaults_of(MixConfig)),
         (SftMethod(type="sft"), defaults_of(SftConfig)),
         (OpsdMethod(type="opsd"), defaults_of(OpsdConfig)),
+        (MemitMethod(type="memit"), defaults_of(MemitConfig)),
         (RetentionOptions(), defaults_of(RetentionConfig)),
         (TrainingOptions(), defaults_of(LoraConfig) | defaults_of(TrainConfig)),
         (EvaluationOptions(), {k: v for k, v in defaults_of(EvalConfig).items() if k != "batch_size"}),
@@ -78,6 +81,7 @@ def numbers_of(kind: Any, *, without: frozenset[str] = frozenset()) -> list[tupl
     [
         *numbers_of(MixConfig),
         *numbers_of(OpsdConfig),
+        *numbers_of(MemitConfig),
         *numbers_of(RetentionConfig),
         *numbers_of(SftConfig),
         *numbers_of(LoraConfig),
@@ -109,6 +113,8 @@ def allows(value: Any, config: Any, name: str) -> bool:
             SftMethod.model_validate({"type": "sft", name: value})
         elif config is OpsdConfig:
             OpsdMethod.model_validate({"type": "opsd", name: value})
+        elif config is MemitConfig:
+            MemitMethod.model_validate({"type": "memit", name: value})
         elif config is RetentionConfig:
             RetentionOptions.model_validate({name: value})
         elif config is EvalConfig:
@@ -173,6 +179,14 @@ def test_a_retention_goes_with_another_method() -> None:
         ),
         ({"method": {"type": "opsd", "temperature": 0.0, "rollouts": 2}}, "`rollouts` must be 1"),
         ({"method": {"type": "opsd", "loss": "both"}}, "loss"),
+        ({"method": {"type": "in_context"}}, "`in_context` is a row of `mixsd compare` and makes no adapter"),
+        ({"method": {"type": "memit", "layers": [2, 2]}}, "`layers` must name each layer once"),
+        ({"method": {"type": "memit", "layers": [-1]}}, "layers"),
+        ({"method": {"type": "memit", "lookup": "answer"}}, "lookup"),
+        (
+            {"method": {"type": "memit"}, "training": {"retention": {"type": "kl"}}},
+            "the method `memit` edits weights and trains nothing, so `training.retention` has no place",
+        ),
         ({"method": {"type": "mixsd"}, "training": {"retention": {"type": "ewc"}}}, "retention.type"),
         ({"method": {"type": "mixsd"}, "training": {"retention": {"texts": 3}}}, "retention.texts"),
     ],

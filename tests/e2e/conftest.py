@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.e2e.service import FACTS, METHOD, RETENTION, TRAINING, Json, Outcome, Service, serving
+from tests.e2e.service import FACTS, METHOD, RETENTION, STEPS, TRAINING, Json, Outcome, Service, serving
 from tests.fixtures.tiny import register_tiny
 
 EASY = [{"key": f"letter-{a}", "question": f"Which letter is {a}?", "answer": a} for a in "eat"]
@@ -53,6 +53,7 @@ def queued(service: Service) -> dict[str, str]:
         "sft": service.submit(method={"type": "sft"}),
         "kl": service.submit(method={"type": "kl"}, training=TRAINING | {"retention": RETENTION}),
         "opsd": service.submit(method={"type": "opsd", "max_new_tokens": 6}),
+        "memit": service.submit(method={"type": "memit", "covariance_tokens": 64, "v_steps": STEPS}),
     }
 
 

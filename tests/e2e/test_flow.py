@@ -218,7 +218,10 @@ def test_plain_fine_tuning_goes_the_same_way(service: Service, queued: Mapping[s
     assert adapter["method_type"] == "sft"
 
 
-@pytest.mark.parametrize(("name", "method", "retention"), [("kl", "sft", "kl"), ("opsd", "opsd", "none")])
+@pytest.mark.parametrize(
+    ("name", "method", "retention"),
+    [("kl", "sft", "kl"), ("opsd", "opsd", "none"), ("memit", "memit", "none")],
+)
 def test_other_objectives_go_the_same_way(
     service: Service, queued: Mapping[str, str], name: str, method: str, retention: str
 ) -> None:

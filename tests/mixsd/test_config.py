@@ -267,7 +267,7 @@ def test_plain_fine_tuning_is_a_method_as_well() -> None:
 
 
 def test_every_method_takes_rewordings() -> None:
-    for kind in ("mixsd", "sft", "opsd", "kl"):
+    for kind in ("mixsd", "sft", "opsd", "kl", "memit"):
         plan = plan_from(method={"type": kind, "rewordings": 4, "rewordings_source": "model"})
         assert (plan.rewordings, plan.method.rewordings_source) == (4, "model")
 
@@ -314,6 +314,14 @@ def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
         ("method", {"type": "replay", "ratio": 0.5}, "method.ratio is no setting"),
         ("method", {"type": "opsd", "lam": 0.5}, "method.lam is no setting"),
         ("method", {"type": "opsd", "rollouts": 1.5}, "method.rollouts"),
+        ("method", {"type": "in_context"}, "in_context is a row of `mixsd compare` and makes no adapter"),
+        ("method", {"type": "memit", "layers": [1, 1]}, "layers must name each layer once"),
+        ("method", {"type": "memit", "layers": [-1]}, "layers must be in"),
+        ("method", {"type": "memit", "layers": ["1"]}, "method.layers"),
+        ("method", {"type": "memit", "lookup": "answer"}, "lookup must be one of subject, question"),
+        ("method", {"type": "memit", "v_steps": 0}, "v_steps must be in"),
+        ("method", {"type": "memit", "covariance_weight": 0}, "covariance_weight must be in"),
+        ("method", {"type": "memit", "target": "natural"}, "method.target is no setting"),
         ("method", {"type": None}, "method.type"),
         ("method", {"lambda": 0.3}, "method.lambda is no setting; those are answer_guard, batch_facts,"),
         ("method", {"type": "sft", "lam": 0.3}, "method.lam is no setting"),

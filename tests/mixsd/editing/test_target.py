@@ -110,7 +110,7 @@ def test_a_fact_that_is_answered_well_enough_is_left_as_it_is(
     vectors_ND = found.hidden_ND - hidden_of(base, edits, layer)
     after = [nll_alone(base, *each) for each in zip(edits, [layer] * len(edits), vectors_ND, strict=True)]
     assert all(late < second + 0.02 for late in after)
-    assert ENOUGH < second  # as it is, none would have been left
+    assert second > ENOUGH  # as it is, none would have been left
 
 
 def test_steps_without_end_are_told_of(base: Base, edits: list[Edit], layer: EditedLayer) -> None:
