@@ -56,7 +56,7 @@ class ChatTokenizer:
             return min(len(self._encode(before)) + len(self.plain_ids(user[:end])), len(ids)) - 1
         text = self._render_text(user)
         read = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        limit = text.index(user, len(before)) + end if user in text else len(before) + end
+        limit = max(text.find(user, len(before)), len(before)) + end
         return max(place for place, (start, _) in enumerate(read["offset_mapping"]) if start < limit)
 
     def plain_ids(self, text: str) -> list[int]:

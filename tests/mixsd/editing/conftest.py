@@ -43,7 +43,7 @@ def of_family(new_base: NewBase) -> Callable[[str], Base]:
 
 
 def freeze(model: Any) -> Any:
-    return model.requires_grad_(requires_grad=False)
+    return model.eval().requires_grad_(requires_grad=False)
 
 
 def memit(**options: Any) -> Plan:

@@ -31,7 +31,8 @@ def test_the_projection_of_the_mlp_is_found(of_family: OfFamily, name: str) -> N
     (layer,) = edited_layers(base, MemitConfig())
 
     assert layer.number == 0
-    assert base.model.get_submodule(layer.path).in_features > 48  # wider than the model: it leads back
+    projection: Any = base.model.get_submodule(layer.path)
+    assert projection.in_features > 48  # wider than the model: it leads back
     assert layer.path.startswith(layer.block)
 
 

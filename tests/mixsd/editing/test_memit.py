@@ -49,7 +49,7 @@ def deep(new_base: NewBase) -> Base:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return replace(new_base(), model=freeze(LlamaForCausalLM(config).eval()))
+        return replace(new_base(), model=freeze(LlamaForCausalLM(config)))
 
 
 def weights(model: Any) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ def test_a_model_that_had_learned_other_answers_gives_some_of_the_new_ones(
     sft = plan_from(method={"type": "sft"}, training={**training, "target_modules": ["all-linear"]})
     old, new = facts("K", "Q", "W", "Z"), facts("Q", "K", "Z", "W")
     taught = run.train(base, old, supervised(base, sft, old), sft, work=tmp_path)
-    merged: Any = taught.model.merge_and_unload()  # type: ignore[operator]
+    merged: Any = taught.model.merge_and_unload()
     base = replace(base, model=freeze(merged))
     plan = memit(v_steps=100)
     pairs = [(fact.question, fact) for fact in new]
@@ -157,7 +157,8 @@ def test_a_change_over_several_layers_is_that_of_the_paper_computed_on_the_weigh
     lora.detach(done.model)
     originals = {}
     for left, (layer, moment_II) in zip((3, 2, 1), zip(layers, moments, strict=True), strict=True):
-        keys, hidden = [], []
+        keys: list[Tensor] = []
+        hidden: list[Tensor] = []
         module = deep.model.get_submodule(layer.path)
         handles = [
             module.register_forward_pre_hook(lambda _, inputs, keys=keys: keys.append(inputs[0][0, -1])),
