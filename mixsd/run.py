@@ -370,10 +370,13 @@ def evaluate(
 
 
 def training_summary(trained: Trained) -> dict[str, Any]:
-    """Return what training amounted to. Losses are means over the first and the last step."""
+    """Return what training amounted to. Losses are means over the first and the last step.
+
+    Of an edit the last loss is that of the edited model, and it has no epochs.
+    """
     return {
         "steps": trained.steps,
-        "epochs": trained.epochs,
+        "epochs": trained.epochs or None,
         "first_loss": trained.losses[0] if trained.losses else None,
         "last_loss": trained.losses[-1] if trained.losses else None,
         "stopped_early": trained.stopped_early,

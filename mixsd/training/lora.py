@@ -67,7 +67,8 @@ def on_layers(base: Base, paths: Sequence[str], rank: int) -> Generator[PeftMode
         layers_to_transform=numbers,
         task_type="CAUSAL_LM",
     )
-    model = _named(base, get_peft_model(base.model, peft_config, autocast_adapter_dtype=True))
+    with seeded(0):  # what is drawn is overwritten, and other draws are left as they are
+        model = _named(base, get_peft_model(base.model, peft_config, autocast_adapter_dtype=True))
     try:
         for path in paths:
             set_factors(model, path)
