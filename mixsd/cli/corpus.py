@@ -33,6 +33,23 @@ def kgfact(
     _write(make, out)
 
 
+@corpus.command()
+def kgfunc(
+    out: Out,
+    train: Annotated[int, typer.Option(help="Facts to teach, spread evenly over the functions.")] = 1600,
+    functions: Annotated[str, typer.Option(help="Letters of ABCDEFGHIJK.")] = "BCDEFGH",
+    seed: Seed = 42,
+) -> None:
+    """Opaque functions on digits with worked answers, unseen ones, and one function in another."""
+
+    def make() -> "Corpus":
+        from mixsd.corpora.kgfunc import kgfunc
+
+        return kgfunc(train, functions=functions, seed=seed)
+
+    _write(make, out)
+
+
 def _write(make: Callable[[], "Corpus"], out: Path) -> None:
     """Make and write a corpus, and print its digest; bad input ends with exit status 2."""
     with explained(status=2):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mixsd.corpora.errors import CorpusExistsError
+from mixsd.corpora.errors import CorpusError, CorpusExistsError
 from mixsd.durable import whole_folder
 from mixsd.facts import Fact, parse_jsonl
 
@@ -44,17 +44,22 @@ def write(corpus: Corpus, out: Path) -> dict[str, Any]:
     Raises:
         FactsError: A fact is not one that the project takes; nothing is written.
         CorpusExistsError: The folder holds anything but this very corpus.
+        CorpusError: The folder cannot be written.
         DiskFullError: There was no room.
     """
+    out = out.absolute()
     contents = {FACTS: _lines(fact.to_json() for fact in corpus.facts)}
     contents |= {f"{name}.jsonl": _lines(rows) for name, rows in corpus.splits.items() if rows}
     parse_jsonl(contents[FACTS]).or_raise()
     document = _document(corpus, contents)
     contents[LIST] = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-    if not _is_there(out, contents):
-        with whole_folder(out, out.with_name(f".{out.name}.partial")) as partial:
-            for name, data in contents.items():
-                (partial / name).write_bytes(data)
+    try:
+        if not _is_there(out, contents):
+            with whole_folder(out, out.with_name(f".{out.name}.partial")) as partial:
+                for name, data in contents.items():
+                    (partial / name).write_bytes(data)
+    except OSError as error:
+        raise CorpusError(f"{out} cannot be written: {error.strerror}") from error
     return document
 
 
