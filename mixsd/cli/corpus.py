@@ -50,6 +50,40 @@ def kgfunc(
     _write(make, out)
 
 
+_PUBLIC = {
+    "simpleqa": "SimpleQA: questions with short answers.",
+    "mquake": "MQuAKE: edits, and questions of two to four steps; --limit is 100 facts unless given.",
+    "counterfact": "CounterFact: edits, with neighbours that must stay.",
+    "zsre": "zsRE: edits as questions, with neighbours that must stay.",
+    "knowedit": "KnowEdit: edits, with what follows from them and what must stay.",
+    "instructlab": "A file qna.yaml of InstructLab.",
+    "csv": "A table with the columns question and answer, and other fields of facts.",
+}
+
+
+def _public(name: str, about: str) -> None:
+    def command(
+        out: Out,
+        source: Annotated[
+            str, typer.Option("--from", help="A file, or `hub`, or `hub:OWNER/NAME[:SPLIT[:FILE]]`.")
+        ],
+        limit: Annotated[int | None, typer.Option(help="Most facts.")] = None,
+        seed: Seed = 42,
+    ) -> None:
+        def make() -> "Corpus":
+            from mixsd.corpora.public import public
+
+            return public(name, source, limit=limit, seed=seed)
+
+        _write(make, out)
+
+    corpus.command(name, help=about)(command)
+
+
+for _name, _about in _PUBLIC.items():
+    _public(_name, _about)
+
+
 def _write(make: Callable[[], "Corpus"], out: Path) -> None:
     """Make and write a corpus, and print its digest; bad input ends with exit status 2."""
     with explained(status=2):
