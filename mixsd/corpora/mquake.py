@@ -84,13 +84,13 @@ def select(cases: Sequence[Case], room: int, rng: Random) -> list[Case]:
     chosen = []
     while turns:
         for relation in tuple(turns):
-            case = _cheapest(waiting[relation], known, room - len(known))
-            if case is None:
+            cheapest = _cheapest(waiting[relation], known, room - len(known))
+            if cheapest is None:
                 turns.remove(relation)
                 continue
-            waiting[relation].remove(case)
-            known |= case.answers
-            chosen.append(case)
+            waiting[relation].remove(cheapest)
+            known |= cheapest.answers
+            chosen.append(cheapest)
     return chosen
 
 

@@ -51,9 +51,11 @@ def counterfact(entries: Iterable[Entry]) -> Draft:
     Raises:
         CorpusError: An entry lacks a field.
     """
-    return read_each(
-        entries, lambda entry: _rewrite(entry) if entry.has("requested_rewrite") else _flat(entry)
-    )
+
+    def read(entry: Entry) -> Item:
+        return _rewrite(entry) if entry.has("requested_rewrite") else _flat(entry, "counterfact")
+
+    return read_each(entries, read)
 
 
 def zsre(entries: Iterable[Entry]) -> Draft:
