@@ -54,7 +54,7 @@ def size_of(text: str) -> tuple[int, int]:
     """
     if text in SIZES:
         return SIZES[text]
-    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    found = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
     if not found:
         raise CorpusError(f"a size is small, large or DOMAINSxNAMES such as 5x10, not {text!r}")
     n_domains, n_names = int(found[1]), int(found[2])
