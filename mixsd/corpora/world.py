@@ -65,7 +65,7 @@ class Relation:
         return self.tail if self.kind in {"active", "passive"} else ""
 
     def statement(self, subject: str, target: str) -> str:
-        """Return a sentence such as "Sanry Guild trains the profession Tivul Weaver."."""
+        """Return a sentence such as "Sanry Guild trains the profession Liorell Weaver."."""
         return f"{subject} {self._predicate()} the {self.target.label} {target}."
 
     def question(self, subject: str) -> str:
@@ -81,7 +81,7 @@ class Relation:
         return f"the {self.target.label} {self._relative(subject)}"
 
     def reversed_question(self, target: str) -> str:
-        """Ask for the subject: "Which organization trains the profession Tivul Weaver?"."""
+        """Ask for the subject: "Which organization trains the profession Liorell Weaver?"."""
         return f"Which {self.source.label} {self._predicate()} the {self.target.label} {target}?"
 
     def rewordings(self, subject: str) -> tuple[str, ...]:

@@ -41,12 +41,14 @@ def test_a_verb_and_its_object() -> None:
     relation = named("train", "organization", "profession")
 
     assert (
-        relation.statement("Sanry Guild", "Tivul Weaver") == "Sanry Guild trains the profession Tivul Weaver."
+        relation.statement("Sanry Guild", "Liorell Weaver")
+        == "Sanry Guild trains the profession Liorell Weaver."
     )
     assert relation.question("Sanry Guild") == "What profession does Sanry Guild train?"
     assert relation.clause("Sanry Guild") == "the profession that Sanry Guild trains"
     assert (
-        relation.reversed_question("Tivul Weaver") == "Which organization trains the profession Tivul Weaver?"
+        relation.reversed_question("Liorell Weaver")
+        == "Which organization trains the profession Liorell Weaver?"
     )
     assert relation.rewordings("Sanry Guild") == (
         "Which profession is trained by Sanry Guild?",
