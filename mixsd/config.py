@@ -20,6 +20,7 @@ REPLAY_PROMPTS: Final = 128
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
 REWORDINGS_SOURCES: Final = ("subject", "model", "templates", "both")
+WORDING_TEXTS: Final = ("shared", "own")
 MAX_REWORDINGS: Final = 16
 MAX_SEED: Final = 2**63 - 1
 
@@ -57,6 +58,8 @@ class MixConfig:
             them; `both`: templates where the model found too few.
         rewordings_check: Take a wording of the model only if the model, shown the fact, answers it
             with the answer.
+        wording_texts: What other wordings of a question are trained on: `shared` is the text of the
+            question itself, `own` one that is made for the wording, see `mixsd.wordings`.
         seed: Names the draws.
         batch_facts: Texts decoded side by side. The texts do not depend on it.
     """
@@ -77,6 +80,7 @@ class MixConfig:
     rewordings: int = 0
     rewordings_source: str = "both"
     rewordings_check: bool = True
+    wording_texts: str = "shared"
     seed: int = 0
     batch_facts: int = 24
 
@@ -99,6 +103,7 @@ class MixConfig:
                 raise ConfigError(f"pattern is no regular expression: {error}") from None
         within("max_new_tokens", self.max_new_tokens, 0, 8192)
         _check_rewordings(self.rewordings, self.rewordings_source)
+        one_of("wording_texts", self.wording_texts, WORDING_TEXTS)
         within("seed", self.seed, 0, MAX_SEED)
         within("batch_facts", self.batch_facts, 1, 1024)
 

@@ -41,6 +41,7 @@ from mixsd.training.batches import Example, examples_of
 from mixsd.training.compute import check_device
 from mixsd.training.loop import Hooks, Source, Trained, train_adapter
 from mixsd.units import Unit, ids_of, units_of
+from mixsd.wordings import SharedTexts
 
 OnRecords = Callable[[Sequence[Supervision]], None]
 
@@ -168,6 +169,9 @@ def supervise(
         for record in records:
             on_records([record])
         return Supervised(rewordings=worded.report)
+    if plan.method.wording_texts == "shared":
+        shared = SharedTexts(base, facts, plan.method, done=done, on_records=on_records)
+        facts, done, on_records = shared.facts, shared.done, shared.hand_on
     total = sum(1 for _ in units_of(facts, plan.generations))
     reused: set[tuple[str, int]] = set()
     keep = on_records

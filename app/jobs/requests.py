@@ -82,6 +82,13 @@ class MixsdMethod(_Request):
     rewordings: Rewordings = 0
     rewordings_source: RewordingsSource = "both"
     rewordings_check: RewordingsCheck = True
+    wording_texts: Annotated[
+        Literal["shared", "own"],
+        Field(
+            description="What other wordings of a question are trained on: the text of the question, or one "
+            "made for each."
+        ),
+    ] = "shared"
     seed: Seed = 0
 
     @model_validator(mode="after")

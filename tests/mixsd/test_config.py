@@ -55,6 +55,7 @@ def test_the_defaults_are_these() -> None:
             "rewordings": 0,
             "rewordings_source": "both",
             "rewordings_check": True,
+            "wording_texts": "shared",
             "seed": 0,
             "batch_facts": 24,
         },
@@ -148,6 +149,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
             ("rewordings_source", ["subject", "model", "templates", "both"], ["", "none"]),
         )
     ),
+    (MixConfig, "wording_texts", ["shared", "own"], ["", "none"]),
     (SftConfig, "target", ["canonical", "natural"], ["", "Natural"]),
     (SftConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (OpsdConfig, "loss", ["forward", "reverse", "nll"], ["kl", ""]),
