@@ -133,7 +133,7 @@ def group(folder: Path, rank: int, size: int, device: torch.device) -> Iterator[
         try:
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-                store=distributed.FileStore(str(folder / "group"), size),
+                store=distributed.FileStore(str(folder / "group"), size),  # type: ignore[attr-defined]
                 rank=rank,
                 world_size=size,
                 timeout=_PATIENCE if rank else _ANSWER,

@@ -26,6 +26,7 @@ from mixsd.training import checkpoint, launch, lora
 from mixsd.training.follower import OTHER_LOST, OUT_OF_MEMORY, Task
 from mixsd.training.loop import Hooks, Trained
 from tests.mixsd.training.conftest import NewBase
+from tests.processes import commands
 
 ROOT = Path(__file__).parents[3]
 FACTS = [
@@ -227,12 +228,6 @@ def test_the_others_end_with_a_first_that_is_killed(
     while any(str(tmp_path) in line for line in commands()):
         assert time.monotonic() < deadline, log()
         time.sleep(0.05)
-
-
-def commands() -> list[str]:
-    """Return the command lines of all processes."""
-    said = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True).stdout
-    return said.splitlines()
 
 
 # -- others that are but scripts: quick, and they fail in every way
