@@ -41,6 +41,7 @@ _PATIENCE: Final = timedelta(days=7)
 """That the others wait for the first, which may ask many questions meanwhile. They end with it."""
 
 _END_SECONDS: Final = 30.0
+_EXIT_SECONDS: Final = 15.0
 _LAST_LINES: Final = 10
 _LAST_CHARACTERS: Final = 2000
 _LOOPBACK: Final = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
@@ -205,7 +206,7 @@ class _Others:
 
         Its connections break a moment before it has ended.
         """
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + _EXIT_SECONDS
         while time.monotonic() < deadline:
             codes = {rank: process.poll() for rank, process in self._processes.items()}
             if failed := [rank for rank, code in codes.items() if code not in {None, 0, OTHER_LOST}]:
