@@ -108,13 +108,14 @@ def others(task: Task, device: torch.device, *, on_check: Callable[[], None]) ->
         started.start(device, threads=each)
         started.wait_until_ready(on_check)
         torch.set_num_threads(each)
-        with group(folder, 0, size, device):
-            yield started.and_check(on_check)
+        try:
+            with group(folder, 0, size, device):
+                yield started.and_check(on_check)
+        except ProcessLostError as error:
+            if (first := started.first_lost()) is not None:
+                raise first from error
+            raise
         started.wait()
-    except ProcessLostError as error:
-        if (first := started.first_lost()) is not None:
-            raise first from error
-        raise
     finally:
         started.kill()
         torch.set_num_threads(threads)

@@ -230,6 +230,39 @@ def test_the_others_end_with_a_first_that_is_killed(
         time.sleep(0.05)
 
 
+OTHER = """
+import time
+from mixsd.training import follower
+
+def follow(*_):
+    print("busy", flush=True)
+    time.sleep(600)
+
+follower._follow = follow
+follower.main(["nowhere", "1", "cpu"])
+"""
+
+
+def test_the_others_heed_no_signal_and_end_with_their_input_whatever_they_do() -> None:
+    """Ctrl-C and the stop of a service reach every process. The first one alone says when to end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"busy\n"
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(timeout=60) == OTHER_LOST
+        finally:
+            process.kill()
+
+
 # -- others that are but scripts: quick, and they fail in every way
 
 
