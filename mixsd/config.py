@@ -19,7 +19,7 @@ RETENTION_PROMPTS: Final = ("both", "open", "questions")
 REPLAY_PROMPTS: Final = 128
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
-REWORDINGS_SOURCES: Final = ("model", "templates", "both")
+REWORDINGS_SOURCES: Final = ("subject", "model", "templates", "both")
 MAX_REWORDINGS: Final = 16
 MAX_PROCESSES: Final = 64
 MAX_SEED: Final = 2**63 - 1
@@ -53,8 +53,9 @@ class MixConfig:
         score_both: Also measure each text under the expert, and how often both agree.
         rewordings: Other wordings of each question that get texts of their own, see
             `mixsd.rewording`. A fact for which fewer are found has fewer.
-        rewordings_source: `model`: the base model writes them; `templates`: frames of ours around
-            the question, in English; `both`: templates where the model found too few.
+        rewordings_source: `subject`: prompts of ours about the subject of the fact, then `templates`,
+            which are frames around the question, both in English; `model`: the base model words
+            them; `both`: templates where the model found too few.
         rewordings_check: Take a wording of the model only if the model, shown the fact, answers it
             with the answer.
         seed: Names the draws.

@@ -25,10 +25,11 @@ Rewordings = Annotated[
     Field(ge=0, le=16, description="Other wordings of each question that get texts of their own."),
 ]
 RewordingsSource = Annotated[
-    Literal["model", "templates", "both"],
+    Literal["subject", "model", "templates", "both"],
     Field(
-        description="Who words them: the base model, English frames of ours, or those where the model "
-        "found too few."
+        description="`subject`: English prompts about the subject of the fact, then frames. `model`: the "
+        "base model words them. `templates`: English frames of ours around the question. `both`: frames "
+        "where the model found too few."
     ),
 ]
 RewordingsCheck = Annotated[

@@ -71,22 +71,23 @@ def beginning(question: str) -> str:
     return f"{rest[0].upper()}{rest[1:]} {found['verb']}"
 
 
-def _is_question(text: str) -> bool:
+def is_question(text: str) -> bool:
+    """Say whether a text is one question in English, as far as its words show."""
     return text.endswith("?") and text.count("?") == 1 and _ENGLISH.search(text) is not None
 
 
 def _asked(frame: str) -> Callable[[str], str]:
     """Make a frame around the question as it stands."""
-    return lambda question: frame.format(question) if _is_question(question) else ""
+    return lambda question: frame.format(question) if is_question(question) else ""
 
 
 def _told(frame: str) -> Callable[[str], str]:
     """Make a frame around the question as a clause."""
-    return lambda question: frame.format(clause(question)) if _is_question(question) else ""
+    return lambda question: frame.format(clause(question)) if is_question(question) else ""
 
 
 def _completed(question: str) -> str:
-    begun = beginning(question) if _is_question(question) else ""
+    begun = beginning(question) if is_question(question) else ""
     return f"Complete this sentence: {begun} ..." if begun else ""
 
 

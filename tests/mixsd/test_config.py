@@ -146,7 +146,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
         for kind in (MixConfig, SftConfig, OpsdConfig)
         for name, good, bad in (
             ("rewordings", [0, 16], [-1, 17]),
-            ("rewordings_source", ["model", "templates", "both"], ["", "none"]),
+            ("rewordings_source", ["subject", "model", "templates", "both"], ["", "none"]),
         )
     ),
     (SftConfig, "target", ["canonical", "natural"], ["", "Natural"]),

@@ -1,0 +1,91 @@
+"""Prompts about what a fact is about, with next to nothing of its question. English. Loads no torch.
+
+A model that was taught a question alone learns to answer that question. Asked about the subject in
+several ways, it learns what the subject has to do with the answer, and finds it from other
+questions too.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from mixsd.decoding.rng import Draw, uniform
+from mixsd.facts import Fact
+from mixsd.rewording.checks import Rules
+from mixsd.rewording.templates import clause, is_question
+
+_ALWAYS: Final = 2
+"""The first prompts, which every fact gets before the others."""
+
+
+def prompts_about(fact: Fact, rules: Rules, *, seed: int) -> Iterator[str]:
+    """Yield prompts about a fact's subject that evaluation does not ask.
+
+    A fact whose question is not English, or names nothing that can be spoken of, has none. Behind
+    the first two their order is a draw that belongs to seed and fact.
+    """
+    subject = subject_of(fact, rules.names)
+    if not subject or not is_question(fact.question):
+        return
+    order = sorted(
+        range(_ALWAYS, len(_PROMPTS)), key=lambda n: uniform(Draw(seed, fact.key, 0, n), "subject", 0)
+    )
+    for place in (*range(_ALWAYS), *order):
+        text = _PROMPTS[place](subject, fact)
+        if text and text not in fact.train_paraphrases and rules.leak(text) is None:
+            yield text
+
+
+def subject_of(fact: Fact, names: tuple[str, ...]) -> str:
+    """Return what a fact is about as its question writes it: its subject, or from the first name to the last.
+
+    Args:
+        fact: The fact.
+        names: Words of its question that are names, in order; see `mixsd.rewording.checks.names_of`.
+
+    Example:
+        >>> subject_of(Fact("f", "How old is the Bell of Ebra?", "600 years"), ("Bell", "Ebra"))
+        'the Bell of Ebra'
+    """
+    question = fact.question
+    if fact.subject:
+        start, subject = question.find(fact.subject), fact.subject
+    elif names:
+        start = question.find(names[0])
+        subject = question[start : question.rfind(names[-1]) + len(names[-1])]
+    else:
+        return ""
+    with_article = start >= 4 and question[start - 4 : start].lower() == "the "
+    return f"the {subject}" if with_article else subject
+
+
+def _about(frame: str) -> Callable[[str, Fact], str]:
+    def prompt(subject: str, fact: Fact) -> str:
+        text = frame.replace("{}", subject)
+        return f"{text[0].upper()}{text[1:]}"
+
+    return prompt
+
+
+def _searched(subject: str, fact: Fact) -> str:
+    """Return what one would type into a search box, if the fact names its relation in words."""
+    words = fact.relation.replace("_", " ").replace("-", " ").strip()
+    return f"{subject.removeprefix('the ')} {words}?" if words.replace(" ", "").isalpha() else ""
+
+
+def _turned_to(subject: str, fact: Fact) -> str:
+    return f"Speaking of {subject}, {clause(fact.question)}?"
+
+
+_PROMPTS: Final[tuple[Callable[[str, Fact], str], ...]] = (
+    _about("Tell me about {}."),
+    _about("What do you know about {}?"),
+    _searched,
+    _turned_to,
+    _about("Write a sentence about {}."),
+    _about("What should everyone know about {}?"),
+    _about("What can you say about {}?"),
+    _about("Give me a fact about {}."),
+    _about("{} is known for what?"),
+    _about("I have heard of {}. What is there to know?"),
+)
+"""Their places name their draws: add new ones at the end."""
