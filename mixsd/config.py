@@ -22,6 +22,7 @@ QUANTIZATIONS: Final = ("none", "nf4")
 REWORDINGS_SOURCES: Final = ("subject", "model", "templates", "both")
 WORDING_TEXTS: Final = ("shared", "own")
 MAX_REWORDINGS: Final = 16
+MAX_PROCESSES: Final = 64
 MAX_SEED: Final = 2**63 - 1
 
 
@@ -292,6 +293,9 @@ class TrainConfig:
         batch_size: Targets per optimizer step.
         micro_batch: Targets per forward pass, at most; 0 takes as many as memory allows. The result
             is the same but for rounding.
+        processes: How many processes of this machine train the adapter, each on its share of every
+            batch: one for each GPU on CUDA, with a copy of the base model each; on a CPU they share
+            the cores. The result is the same but for rounding, and for the draws of dropout.
         clip: Largest norm of the gradient; 0 does not clip.
         stop_when_learned: End once the model answers every question. Asked after an epoch whose loss
             makes it likely, or every `eval_every` steps.
@@ -316,6 +320,7 @@ class TrainConfig:
     max_steps: int = 0
     batch_size: int = 8
     micro_batch: int = 0
+    processes: int = 1
     weight_decay: float = 0.0
     clip: float = 1.0
     stop_when_learned: bool = True
@@ -338,6 +343,7 @@ class TrainConfig:
         within("max_steps", self.max_steps, 0, 10_000_000)
         within("batch_size", self.batch_size, 1, 4096)
         within("micro_batch", self.micro_batch, 0, 4096)
+        within("processes", self.processes, 1, MAX_PROCESSES)
         within("weight_decay", self.weight_decay, 0, 1)
         within("clip", self.clip, 0, 1000)
         within("eval_every", self.eval_every, 0, 10_000_000)
