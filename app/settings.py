@@ -74,6 +74,13 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0, ge=0, description="Threads of a runner on the CPU. 0: as many as there are cores."
     )
+    max_processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Most processes that a job may train with (`training.processes`). 0: as many as there "
+        "are GPUs, 1 without.",
+    )
     log_json: bool = Field(default=False, description="Write logs as JSON lines instead of text.")
 
     max_body_bytes: int = Field(

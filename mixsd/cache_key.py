@@ -21,7 +21,7 @@ from mixsd.supervision import Supervision
 from mixsd.units import Unit
 
 IRRELEVANT_SETTINGS: Final = frozenset(
-    {"batch_facts", "generations", "rewordings", "rewordings_source", "rewordings_check"}
+    {"batch_facts", "generations", "rewordings", "rewordings_source", "rewordings_check", "wording_texts"}
 )
 """Settings that change no record. `generations` and `rewordings` only say which ones there are."""
 

@@ -20,9 +20,11 @@ REPLAY_PROMPTS: Final = 128
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
 REWORDINGS_SOURCES: Final = ("subject", "model", "templates", "both")
+WORDING_TEXTS: Final = ("shared", "own")
 MAX_REWORDINGS: Final = 16
 LOOKUPS: Final = ("subject", "question")
 MAX_LAYER: Final = 1000
+MAX_PROCESSES: Final = 64
 MAX_SEED: Final = 2**63 - 1
 
 
@@ -59,6 +61,8 @@ class MixConfig:
             them; `both`: templates where the model found too few.
         rewordings_check: Take a wording of the model only if the model, shown the fact, answers it
             with the answer.
+        wording_texts: What other wordings of a question are trained on: `shared` is the text of the
+            question itself, `own` one that is made for the wording, see `mixsd.wordings`.
         seed: Names the draws.
         batch_facts: Texts decoded side by side. The texts do not depend on it.
     """
@@ -79,6 +83,7 @@ class MixConfig:
     rewordings: int = 0
     rewordings_source: str = "both"
     rewordings_check: bool = True
+    wording_texts: str = "shared"
     seed: int = 0
     batch_facts: int = 24
 
@@ -101,6 +106,7 @@ class MixConfig:
                 raise ConfigError(f"pattern is no regular expression: {error}") from None
         within("max_new_tokens", self.max_new_tokens, 0, 8192)
         _check_rewordings(self.rewordings, self.rewordings_source)
+        one_of("wording_texts", self.wording_texts, WORDING_TEXTS)
         within("seed", self.seed, 0, MAX_SEED)
         within("batch_facts", self.batch_facts, 1, 1024)
 
@@ -347,6 +353,9 @@ class TrainConfig:
         batch_size: Targets per optimizer step.
         micro_batch: Targets per forward pass, at most; 0 takes as many as memory allows. The result
             is the same but for rounding.
+        processes: How many processes of this machine train the adapter, each on its share of every
+            batch: one for each GPU on CUDA, with a copy of the base model each; on a CPU they share
+            the cores. The result is the same but for rounding, and for the draws of dropout.
         clip: Largest norm of the gradient; 0 does not clip.
         stop_when_learned: End once the model answers every question. Asked after an epoch whose loss
             makes it likely, or every `eval_every` steps.
@@ -371,6 +380,7 @@ class TrainConfig:
     max_steps: int = 0
     batch_size: int = 8
     micro_batch: int = 0
+    processes: int = 1
     weight_decay: float = 0.0
     clip: float = 1.0
     stop_when_learned: bool = True
@@ -393,6 +403,7 @@ class TrainConfig:
         within("max_steps", self.max_steps, 0, 10_000_000)
         within("batch_size", self.batch_size, 1, 4096)
         within("micro_batch", self.micro_batch, 0, 4096)
+        within("processes", self.processes, 1, MAX_PROCESSES)
         within("weight_decay", self.weight_decay, 0, 1)
         within("clip", self.clip, 0, 1000)
         within("eval_every", self.eval_every, 0, 10_000_000)

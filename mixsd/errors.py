@@ -82,6 +82,14 @@ class OutOfMemoryError(MixsdError):
     retryable: ClassVar[bool] = True
 
 
+class ProcessLostError(MixsdError):
+    """One of several processes that train together ended, or does not answer."""
+
+    code: ClassVar[str] = "process_lost"
+    category: ClassVar[str] = "system"
+    retryable: ClassVar[bool] = True
+
+
 class DiskFullError(MixsdError):
     """There is no room left to write to."""
 

@@ -77,7 +77,7 @@ class Workspace:
         path = self.out / _SETTINGS
         if not path.exists():
             _write(path, settings)
-        elif json.loads(path.read_text()) != settings:
+        elif run.decisive(json.loads(path.read_text())) != run.decisive(settings):
             raise ConfigError(f"{self.out} holds a run with other facts or settings: choose another --out")
 
     def generate(self) -> list[Supervision]:

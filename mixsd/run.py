@@ -39,11 +39,13 @@ from mixsd.packaging import PackagedFile, write_package
 from mixsd.progress import OnProgress, Progress, silent
 from mixsd.rewording.writing import reworded
 from mixsd.supervision import Supervision, sha256_of, summary
-from mixsd.training import lora
+from mixsd.training import launch, lora
 from mixsd.training.batches import Example, examples_of
 from mixsd.training.compute import check_device
+from mixsd.training.follower import Task
 from mixsd.training.loop import Hooks, Source, Trained, planned_steps, train_adapter
 from mixsd.units import Unit, ids_of, units_of
+from mixsd.wordings import SharedTexts
 
 OnRecords = Callable[[Sequence[Supervision]], None]
 
@@ -54,8 +56,8 @@ _LOOKED_UP_AT_ONCE: Final = 256
 _SAMPLE: Final = 256
 """Facts that are asked while training, to see how many are known; the rest once all of those are."""
 
-_NOT_DECISIVE: Final = {"checkpoint_seconds", "micro_batch"}
-"""Settings of training that change nothing but rounding."""
+_NOT_DECISIVE: Final = {"checkpoint_seconds", "micro_batch", "processes"}
+"""Settings of training that change nothing but rounding, and with several processes draws of dropout."""
 
 
 def digest_of(value: Any) -> str:
@@ -78,6 +80,7 @@ def check(base: Base, plan: Plan) -> None:
         edited_layers(base, plan.method)
         return
     check_device(base.model.device, plan.training)
+    launch.check_processes(base.model.device, plan.training.processes)
     lora.detach(lora.attach(base, plan.training.lora, seed=plan.training.seed))
 
 
@@ -94,9 +97,15 @@ def supervision_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
     return digest_of([base_digest(base), sha256_of_facts(facts), method, mixsd.LAW_VERSION])
 
 
+def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run, as plain data, without those that change nothing but rounding."""
+    training = {name: value for name, value in settings["training"].items() if name not in _NOT_DECISIVE}
+    return {**settings, "training": training}
+
+
 def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> str:
     """Return the digest of everything that decides the adapter's weights, but for rounding."""
-    settings = {k: v for k, v in plan.to_json()["training"].items() if k not in _NOT_DECISIVE}
+    settings = decisive(plan.to_json())["training"]
     method = plan.to_json()["method"]
     if isinstance(plan.method, MemitConfig):  # no setting of the training decides anything
         return digest_of(
@@ -182,6 +191,9 @@ def supervise(
         for record in records:
             on_records([record])
         return Supervised(rewordings=worded.report)
+    if plan.method.wording_texts == "shared":
+        shared = SharedTexts(base, facts, plan.method, done=done, on_records=on_records)
+        facts, done, on_records = shared.facts, shared.done, shared.hand_on
     total = sum(1 for _ in units_of(facts, plan.generations))
     reused: set[tuple[str, int]] = set()
     keep = on_records
@@ -262,12 +274,43 @@ def train(
 
     The method `memit` trains nothing and has no checkpoints, see `mixsd.editing.memit`.
 
+    If the plan asks for several processes, the others are started, and end, with it; an edit is made
+    by this one alone.
+
     Args:
         input_sha256: Names the run whose checkpoints may be resumed from. Left out, it is that of
             records and plan; runs that differ only in where they end may share one.
+
+    Raises:
+        ProcessLostError: One of several processes ended before its time.
     """
     if isinstance(plan.method, MemitConfig):
         return memit.edit(base, facts, records, plan.method, hooks=hooks)
+    named = input_sha256 or training_input(base, records, plan)
+    if plan.training.processes == 1:
+        return train_share(
+            base, facts, records, plan, work=work, resume=resume, hooks=hooks, input_sha256=named
+        )
+    task = Task.of(base, facts, records, plan=plan, work=work, input_sha256=named, resume=resume)
+    with launch.others(task, base.model.device, on_check=hooks.on_check) as on_check:
+        hooks = replace(hooks, on_check=on_check)
+        return train_share(
+            base, facts, records, plan, work=work, resume=resume, hooks=hooks, input_sha256=named
+        )
+
+
+def train_share(
+    base: Base,
+    facts: Sequence[Fact],
+    records: Sequence[Supervision],
+    plan: Plan,
+    *,
+    work: Path,
+    resume: Sequence[Path],
+    input_sha256: str,
+    hooks: Hooks = Hooks(),  # noqa: B008  frozen
+) -> Trained:
+    """Train within this process: all of every batch, or its share in a process group."""
     examples = examples_of(base, records, prompt_style=plan.method.prompt_style)
     supervised = {record.fact_key for record in records if record.trainable}
     taught = [fact for fact in facts if fact.key in supervised]
@@ -277,7 +320,7 @@ def train(
         examples,
         plan.training,
         work=work,
-        input_sha256=input_sha256 or training_input(base, records, plan),
+        input_sha256=input_sha256,
         resume=resume,
         hooks=replace(hooks, learned=learned),
         source=_source(base, facts, records, examples, plan, hooks.on_check),
@@ -310,7 +353,12 @@ def _source(
     answers = replay_examples(base, retention, on_check=on_check)
     batch_size = min(plan.training.batch_size, len(examples))
     return Beside(
-        taught or given(examples), answers, ratio=retention.ratio, seed=retention.seed, batch_size=batch_size
+        taught or given(examples),
+        answers,
+        ratio=retention.ratio,
+        seed=retention.seed,
+        batch_size=batch_size,
+        targets=len(examples),
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from app.errors import InsufficientStorageError
 from app.jobs.errors import LeaseLostError
 from app.jobs.leases import Failure
-from mixsd.errors import DiskFullError, MixsdError, OutOfMemoryError
+from mixsd.errors import DiskFullError, MixsdError, OutOfMemoryError, ProcessLostError
 
 
 class Exit(IntEnum):
@@ -26,6 +26,7 @@ class Exit(IntEnum):
     PERMANENT = 79
     """The job cannot succeed. The runner itself has stored why."""
     HANDED_BACK = 80
+    PROCESS_LOST = 81
 
 
 OUT_OF_MEMORY: Final = Failure(
@@ -51,7 +52,7 @@ def exit_of(error: BaseException) -> Exit:
         case _ if _is_disk_full(error):
             return Exit.DISK_FULL
         case MixsdError():
-            return Exit.PERMANENT
+            return Exit.PROCESS_LOST if isinstance(error, ProcessLostError) else Exit.PERMANENT
         case OSError(errno=errno.EIO | errno.EROFS):
             return Exit.IO_ERROR
         case _:
@@ -77,6 +78,9 @@ def failure_from(code: int) -> Failure:
             return Failure("system", "internal", "unexpected error", retryable=True)
         case Exit.IO_ERROR:
             return Failure("system", "io_error", "the worker's disk failed", retryable=True)
+        case Exit.PROCESS_LOST:
+            message = "one of the processes that trained together was lost"
+            return Failure("system", ProcessLostError.code, message, retryable=True)
         case _:
             return Failure("system", "runner_exited", f"the worker ended with code {code}", retryable=True)
 

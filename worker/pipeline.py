@@ -18,16 +18,16 @@ from app.storage import ArtifactStore, CorruptBlobError
 from mixsd import run
 from mixsd.cache import FILE, SupervisionCache
 from mixsd.config import Plan
-from mixsd.errors import CorruptError, NoSupervisionError
+from mixsd.errors import ConfigError, CorruptError, NoSupervisionError
 from mixsd.evaluation.judge import Judgement
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
-from mixsd.models.load import Base, load_base, use_threads
+from mixsd.models.load import Base, choose_device, load_base, use_threads
 from mixsd.models.registry import default_cache
 from mixsd.models.store import pull
 from mixsd.progress import Progress
 from mixsd.supervision import Supervision, sha256_of
-from mixsd.training import checkpoint, lora
+from mixsd.training import checkpoint, launch, lora
 from mixsd.training.checkpoint import Saved
 from mixsd.training.loop import Hooks
 from worker.control import Control, SupervisionRow
@@ -66,6 +66,7 @@ class _Attempt:
         """Get the base model and load it."""
         control, job = self._control, self._job
         control.enter(Phase.PREPARING, 2, "steps")
+        _check_processes(self._plan.training.processes, self._settings)
         found = pull(
             job.base_model,
             cache=self._models,
@@ -301,6 +302,20 @@ class _Reporter:
 
     def __call__(self, progress: Progress, /) -> None:
         self._control.progress(self._phase, progress.done, progress.total, progress.unit)
+
+
+def _check_processes(wanted: int, settings: Settings) -> None:
+    """Refuse a job that wants more processes than the operator allows, before a model is fetched for it.
+
+    Raises:
+        ConfigError: It does.
+    """
+    allowed = settings.max_processes or launch.most_processes(choose_device(settings.device))
+    if wanted > allowed:
+        raise ConfigError(
+            f"training.processes is {wanted}, and this worker allows {allowed}: set it to {allowed} or less, "
+            "or raise MIXSD_MAX_PROCESSES, whose default is the number of GPUs"
+        )
 
 
 def _check_supervision(records: Sequence[Supervision]) -> None:

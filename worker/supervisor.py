@@ -4,6 +4,7 @@ Never loads torch. Call it from one long-lived thread: on Linux a runner dies wi
 that started it.
 """
 
+import math
 import os
 import random
 import signal
@@ -180,8 +181,9 @@ class Supervisor:
     def _shrink(self, session: Session, claim: Claim) -> Ended | None:
         """Try again in a new process with half the rows at a time. That is no crash."""
         job = session.scalars(select(Job).where(Job.id == claim.job_id)).one()
-        whole = job.training.get("micro_batch") or job.training.get("batch_size") or TrainConfig().batch_size
-        rows: int = job.micro_batch_override or whole
+        batch = job.training.get("batch_size") or TrainConfig().batch_size
+        share = math.ceil(batch / (job.training.get("processes") or 1))
+        rows: int = job.micro_batch_override or job.training.get("micro_batch") or share
         if rows <= 1:
             now = self._database.now(session)
             return leases.fail(session, claim.job_id, claim.fence, OUT_OF_MEMORY, now=now)

@@ -92,6 +92,13 @@ class MixsdMethod(_Request):
     rewordings: Rewordings = 0
     rewordings_source: RewordingsSource = "both"
     rewordings_check: RewordingsCheck = True
+    wording_texts: Annotated[
+        Literal["shared", "own"],
+        Field(
+            description="What other wordings of a question are trained on: the text of the question, or one "
+            "made for each."
+        ),
+    ] = "shared"
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -300,6 +307,15 @@ class TrainingOptions(_Request):
     micro_batch: Annotated[
         int, Field(ge=0, le=4096, description="Texts per pass, at most. 0 takes as many as fit into memory.")
     ] = 0
+    processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Processes of the worker's machine that train together, one for each GPU. Workers "
+            "allow as many as they have GPUs, or as `MIXSD_MAX_PROCESSES` says.",
+        ),
+    ] = 1
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip: Annotated[float, Field(ge=0, le=1000, description="Largest norm of the gradient; 0: any.")] = 1.0
     stop_when_learned: bool = True

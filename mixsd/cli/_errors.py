@@ -9,10 +9,10 @@ from mixsd.errors import MixsdError
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn an expected failure into its message on stderr and exit status 1."""
+def explained(status: int = 1) -> Iterator[None]:
+    """Turn an expected failure into its message on stderr and an exit status."""
     try:
         yield
     except MixsdError as error:
         typer.echo(f"mixsd: {error} [{error.code}]", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(status) from error

@@ -121,6 +121,8 @@ class OnPolicy:
 
     def __call__(self, model: PeftModel, step: int, chosen: Sequence[int]) -> list[Example]:
         """Return the examples of a step, `rollouts` for each of its questions, in order."""
+        if not chosen:
+            return []
         questions = [self._questions[i] for i in chosen for _ in range(self._config.rollouts)]
         was_training = model.training
         model.eval()

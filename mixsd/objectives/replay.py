@@ -24,6 +24,7 @@ from mixsd.models.load import Base
 from mixsd.training.batches import Example, order_of
 from mixsd.training.loop import Source
 from mixsd.training.soft import soft_targets
+from mixsd.training.world import World
 
 PROMPTS: Final = "replay_prompts.jsonl"
 QUESTIONS: Final = "replay_questions.jsonl"
@@ -105,7 +106,14 @@ class Beside:
     """
 
     def __init__(
-        self, facts: Source, answers: Sequence[Example], *, ratio: float, seed: int, batch_size: int
+        self,
+        facts: Source,
+        answers: Sequence[Example],
+        *,
+        ratio: float,
+        seed: int,
+        batch_size: int,
+        targets: int = 0,
     ) -> None:
         """Prepare to add answers.
 
@@ -115,18 +123,27 @@ class Beside:
             ratio: Answers beside each target.
             seed: Names the order.
             batch_size: Targets of a full step.
+            targets: Those of an epoch, from which it follows how many a step has. 0 for as many as a
+                step is asked with, which is right for one process alone.
         """
         self._facts = facts
         self._answers = answers
         self._ratio = ratio
         self._seed = seed
         self._batch_size = batch_size
+        self._targets = targets
 
     def __call__(self, model: PeftModel, step: int, chosen: Sequence[int]) -> list[Example]:
-        return [
-            *self._facts(model, step, chosen),
-            *(self._answers[i] for i in self._places(step, len(chosen))),
-        ]
+        facts = self._facts(model, step, chosen) if chosen else ()
+        places = self._places(step, self._targets_of(step) or len(chosen))
+        return [*facts, *(self._answers[place] for place in World().share_of(places))]
+
+    def _targets_of(self, step: int) -> int:
+        """Return how many targets a step has in all processes together, 0 where that is not known."""
+        if not self._targets:
+            return 0
+        batch = step % math.ceil(self._targets / self._batch_size)
+        return min(self._batch_size, self._targets - batch * self._batch_size)
 
     def _places(self, step: int, targets: int) -> list[int]:
         """Return which answers a step gets."""

@@ -227,4 +227,4 @@ def _set_random_state(tensors: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(tensors["rng.cpu"])
     if torch.cuda.is_available():
         states = [tensor for name, tensor in sorted(tensors.items()) if name.startswith("rng.cuda.")]
-        torch.cuda.set_rng_state_all(states)
+        torch.cuda.set_rng_state_all(states[: torch.cuda.device_count()])  # there were more elsewhere

@@ -32,7 +32,8 @@ Source = Callable[[PeftModel, int, Sequence[int]], Sequence[Example]]
 """Makes the examples of a step, counted from 0, from the indices of the examples it would have.
 
 Asked before every optimizer step. What it returns is a function of its arguments, so that a run
-that is resumed repeats it.
+that is resumed repeats it. Where several processes train, each asks for its share of the step, which
+may be none.
 """
 
 LEARNED_LOSS: Final = 1.0
@@ -176,7 +177,17 @@ class _Run:
         self._kept = Kept()
 
     def resume(self, folders: Sequence[Path]) -> None:
-        """Go on from the first checkpoint that is whole and belongs to this run."""
+        """Go on from the first checkpoint that is whole and belongs to this run.
+
+        Raises:
+            CorruptError: Not all processes could go on from the same one.
+        """
+        self._restore(folders)
+        step, size = self._cursor.step, self._world.size
+        if self._world.total(step) != step * size:
+            raise CorruptError("the processes of the run do not read the same checkpoints: start it again")
+
+    def _restore(self, folders: Sequence[Path]) -> None:
         for folder in folders:
             try:
                 restored = checkpoint.restore(folder, self._model, self._optimizer, input_sha256=self._input)
@@ -237,11 +248,11 @@ class _Run:
         return ""
 
     def _chosen(self, places: Sequence[int]) -> Sequence[Example]:
-        if self._source is None or not places:
+        if self._source is None:
             return [self._examples[place] for place in places]
         self._model.eval()
         made = self._source(self._model, self._cursor.step, places)
-        if not made:
+        if places and not made:
             raise NoSupervisionError(f"nothing was written to train on at step {self._cursor.step + 1}")
         return made
 

@@ -1,7 +1,7 @@
 """Several processes that train one adapter, each on its share of every batch.
 
-The processes are started by others, for example by `torchrun`, with a process group of their own
-and a copy of the model each. Gradients are summed over all of them, so each takes the same steps.
+The processes are started by others, `mixsd.training.launch` or `torchrun`, with a process group of
+their own and a copy of the model each. Gradients are summed over all of them, so each takes the same steps.
 The first process alone tells the caller of progress, asks what was learned and saves checkpoints.
 """
 
@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from mixsd.errors import ProcessLostError
 from mixsd.progress import StopRequested
 
 Item = TypeVar("Item")
@@ -35,7 +36,11 @@ class World:
         return items[count * self.rank // self.size : count * (self.rank + 1) // self.size]
 
     def total(self, value: float) -> float:
-        """Return the sum of a number over all processes."""
+        """Return the sum of a number over all processes.
+
+        Raises:
+            ProcessLostError: One of them is gone. So do the others that speak to all processes.
+        """
         if self.size == 1:
             return value
         sums = torch.tensor([value], dtype=torch.float64)
@@ -46,7 +51,11 @@ class World:
         if self.size == 1:
             return loss
         parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-        flat = self._summed(torch.cat([*(part.flatten() for part in parts), loss.reshape(1).to(parts[0])]))
+        flat = torch.cat([*(part.flatten() for part in parts), loss.reshape(1).to(parts[0])])
+        if flat.is_cuda and distributed.get_backend() != "nccl":
+            # A number goes by way of gloo, which notices a process that died. nccl would wait for it.
+            self.total(0.0)
+        flat = self._summed(flat)
         start = 0
         for parameter in parameters:
             parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
@@ -78,5 +87,10 @@ class World:
     def _summed(self, values: Tensor) -> Tensor:
         if distributed.get_backend() == "nccl":
             values = values.cuda()
-        distributed.all_reduce(values)
+        try:
+            distributed.all_reduce(values)
+        except RuntimeError as error:
+            raise ProcessLostError(
+                f"another process of the run is gone or does not answer: {error}"
+            ) from error
         return values

@@ -247,6 +247,12 @@ def test_a_folder_belongs_to_one_run(new_run: NewRun, straight: Path, plan: Plan
         new_run(straight, plan)
 
 
+def test_a_folder_is_that_of_a_run_however_many_processes_it_goes_on_with(straight: Path, base: Base) -> None:
+    training = replace(PLAN.training, processes=2, micro_batch=2)
+
+    Workspace(straight, base, FACTS, replace(PLAN, training=training), lambda _: silent).open()
+
+
 def test_a_folder_belongs_to_one_set_of_facts(straight: Path, base: Base) -> None:
     with pytest.raises(ConfigError, match="choose another --out"):
         Workspace(straight, base, FACTS[:2], PLAN, lambda _: silent).open()

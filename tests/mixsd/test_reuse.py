@@ -51,6 +51,7 @@ OTHER_SETTINGS: Mapping[str, Any] = {
     "rewordings": 2,
     "rewordings_source": "model",
     "rewordings_check": False,
+    "wording_texts": "own",
     "seed": 1,
     "batch_facts": 3,
 }

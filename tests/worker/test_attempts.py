@@ -192,6 +192,16 @@ def test_out_of_memory_halves_the_batch_until_it_fits(rig: Rig) -> None:
 
 
 @only_sqlite
+def test_of_several_processes_each_has_but_its_share_of_the_batch(rig: Rig) -> None:
+    job_id = rig.submit(training={"batch_size": 15, "processes": 4}, does="run out of memory", fits=2)
+
+    assert rig.supervisor().drain("gpu") == 2
+
+    job = rig.job(job_id)
+    assert (job.status, job.oom_count, job.micro_batch_override) == (JobStatus.SUCCEEDED, 1, 2)
+
+
+@only_sqlite
 def test_a_batch_of_one_that_does_not_fit_fails_the_job(rig: Rig) -> None:
     job_id = rig.submit(training={"micro_batch": 1}, does="run out of memory", fits=0)
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from app.ids import JobId
 from app.jobs.errors import LeaseLostError
 from app.storage import StorageFullError
-from mixsd.errors import DiskFullError, DivergedError, OutOfMemoryError
+from mixsd.errors import DiskFullError, DivergedError, OutOfMemoryError, ProcessLostError
 from worker.failures import Exit, exit_of, failure_from, failure_of
 
 # As torch defines it: a class of this name in a module of that package.
@@ -32,6 +32,7 @@ TorchOutOfMemoryError = type("OutOfMemoryError", (RuntimeError,), {"__module__":
         (OSError(errno.EIO, "Input/output error"), Exit.IO_ERROR),
         (OSError(errno.EROFS, "Read-only file system"), Exit.IO_ERROR),
         (DivergedError("the loss is not finite"), Exit.PERMANENT),
+        (ProcessLostError("process 1 of 2 was ended by SIGKILL"), Exit.PROCESS_LOST),
         (RuntimeError("a bug"), Exit.DEFECT),
         (FileNotFoundError(errno.ENOENT, "No such file"), Exit.DEFECT),
     ],
@@ -49,6 +50,7 @@ def test_each_error_has_its_way_to_end(error: Exception, expected: Exit) -> None
         (139, "segfault"),
         (Exit.DEFECT, "internal"),
         (Exit.IO_ERROR, "io_error"),
+        (Exit.PROCESS_LOST, "process_lost"),
         (0, "runner_exited"),
         (3, "runner_exited"),
     ],

@@ -19,10 +19,12 @@ from mixsd.evaluation.asking import ask
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import read_facts
 from mixsd.models.load import Base
+from mixsd.objectives import replay
 from mixsd.objectives.replay import PROMPTS, QUESTIONS, Beside, given, replay_examples, replay_prompts
 from mixsd.progress import StopRequested
 from mixsd.training.batches import Example
 from mixsd.training.soft import soft_loss
+from mixsd.training.world import World
 from tests.mixsd.objectives.conftest import NewBase
 
 REPLAY = RetentionConfig(type="replay", about="open", prompts=6, max_new_tokens=12, weight=0.5)
@@ -141,8 +143,8 @@ ANSWERS = [Example((1,), (100 + place,)) for place in range(5)]
 FACTS = [Example((2,), (place,)) for place in range(12)]
 
 
-def beside(ratio: float, *, seed: int = 0, batch_size: int = 4) -> Beside:
-    return Beside(given(FACTS), ANSWERS, ratio=ratio, seed=seed, batch_size=batch_size)
+def beside(ratio: float, *, seed: int = 0, batch_size: int = 4, targets: int = 0) -> Beside:
+    return Beside(given(FACTS), ANSWERS, ratio=ratio, seed=seed, batch_size=batch_size, targets=targets)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 4])
@@ -163,6 +165,20 @@ def test_each_step_gets_its_share_and_all_of_them_the_whole(ratio: float, batch:
 
 def test_a_smaller_batch_gets_a_smaller_share() -> None:
     assert len(beside(1.0)(MODEL, 7, [3])) == 2
+
+
+def test_processes_share_the_answers_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten targets in batches of four, four and two: in all processes together as in one."""
+    world = World()
+    monkeypatch.setattr(replay, "World", lambda: world)
+    for step in range(7):
+        chosen = list(range(4 * (step % 3), min(10, 4 * (step % 3) + 4)))
+        world.size, world.rank = 1, 0
+        alone = beside(0.75)(MODEL, step, chosen)
+        world.size, parts = 3, list[Example]()
+        for world.rank in range(3):
+            parts += beside(0.75, targets=10)(MODEL, step, world.share_of(chosen))
+        assert sorted(example.target for example in parts) == sorted(example.target for example in alone)
 
 
 def added(source: Beside, steps: int = 15) -> list[int]:

@@ -34,6 +34,7 @@ MIXED = Plan(
     method=MixConfig(
         rewordings=2,
         generations=2,
+        wording_texts="own",
         max_attempts=2,
         max_new_tokens=6,
         temperature=1.0,

@@ -12,6 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mixsd.errors import CorruptError
+from mixsd.models.load import Base
+from mixsd.training import loop
 from mixsd.training.loop import Hooks
 from mixsd.training.world import World
 from tests.mixsd.training.conftest import NewBase
@@ -138,6 +141,24 @@ def test_a_stop_ends_all_and_they_go_on_together(tiny_cache: Path, tmp_path: Pat
     for before, after in zip(straight, resumed, strict=True):
         assert before["losses"] == after["losses"]
         assert all(torch.equal(before["weights"][name], weight) for name, weight in after["weights"].items())
+
+
+def test_processes_that_stand_at_different_steps_do_not_go_on(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Apart(World):
+        """With another process, which is a step ahead."""
+
+        def __init__(self) -> None:
+            self.size, self.rank = 2, 0
+
+        def total(self, value: float) -> float:
+            return 2 * value + 1
+
+    monkeypatch.setattr(loop, "World", Apart)
+
+    with pytest.raises(CorruptError, match="do not read the same checkpoints"):
+        train(base, tmp_path)
 
 
 def test_without_a_group_a_process_has_all_of_a_batch() -> None:
