@@ -28,6 +28,7 @@ from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from mixsd.training import checkpoint, lora
 from mixsd.training.loop import Hooks
@@ -96,7 +97,7 @@ class Workspace:
 
         done = {(record.fact_key, record.generation) for record in records}
         try:
-            made = run.supervise(
+            made = supervise(
                 self.base,
                 self.facts,
                 self.plan,

@@ -26,6 +26,7 @@ from mixsd.models.load import Base, choose_device, load_base, use_threads
 from mixsd.models.registry import default_cache
 from mixsd.models.store import pull
 from mixsd.progress import Progress
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision, sha256_of
 from mixsd.training import checkpoint, launch, lora
 from mixsd.training.checkpoint import Saved
@@ -110,7 +111,7 @@ class _Attempt:
         done = {(record.fact_key, record.generation) for record in records}
         report = self._report(Phase.GENERATING)
         with self._supervision_cache() as cache:
-            made = run.supervise(
+            made = supervise(
                 self._base, facts, plan, on_records=add, done=done, on_progress=report, cache=cache
             )
         for warning in made.warnings():

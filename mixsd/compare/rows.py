@@ -25,6 +25,7 @@ from mixsd.evaluation.statistics import compare
 from mixsd.facts import Fact
 from mixsd.inject import OnPhase
 from mixsd.models.load import Base
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision, summary
 from mixsd.training import checkpoint, lora
 from mixsd.training.loop import Hooks, Trained
@@ -103,7 +104,7 @@ def _made_row(base: Base, method: Method, plan: Plan, bench: Bench) -> Row:
     clock = _Clock()
     records: list[Supervision] = []
     with clock("generating"):
-        how = run.supervise(
+        how = supervise(
             base,
             bench.facts,
             plan,

@@ -9,6 +9,7 @@ from mixsd.facts import Fact
 from mixsd.models.load import load_base
 from mixsd.models.registry import find
 from mixsd.options import plan_from
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from tests.e2e.service import FACTS, METHOD, TRAINING, serving
 
@@ -39,5 +40,5 @@ def made_by_the_library(cache: Path) -> list[Supervision]:
     plan = plan_from(method=REWORDED)
     facts = [Fact.from_json(fact) for fact in PLAIN]
     records: list[Supervision] = []
-    run.supervise(load_base(on_disk, device="cpu"), facts, plan, on_records=records.extend)
+    supervise(load_base(on_disk, device="cpu"), facts, plan, on_records=records.extend)
     return run.in_order(records, facts, plan)

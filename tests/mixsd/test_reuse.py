@@ -21,6 +21,7 @@ from mixsd.models.load import Base, load_base
 from mixsd.models.registry import CARD
 from mixsd.progress import Progress, StopRequested, silent
 from mixsd.prompts import STYLES
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from mixsd.tokens import ChatTokenizer
 from mixsd.units import Unit, units_of
@@ -88,7 +89,7 @@ class Made:
         self, base: Base, facts: Sequence[Fact], cache: SupervisionCache | None, plan: Plan = PLAN
     ) -> int:
         done = {(record.fact_key, record.generation) for record in self.records}
-        return run.supervise(base, facts, plan, on_records=self.records.extend, done=done, cache=cache).reused
+        return supervise(base, facts, plan, on_records=self.records.extend, done=done, cache=cache).reused
 
     def lines(self, facts: Sequence[Fact], plan: Plan = PLAN) -> list[str]:
         return [record.to_line() for record in run.in_order(self.records, facts, plan)]
@@ -253,7 +254,7 @@ def test_what_is_there_is_handed_on_before_anything_is_made_and_may_be_stopped(
             raise StopRequested
 
     with pytest.raises(StopRequested):
-        run.supervise(base, FACTS, PLAN, on_records=made.extend, on_progress=stop, cache=cache)
+        supervise(base, FACTS, PLAN, on_records=made.extend, on_progress=stop, cache=cache)
 
     assert seen == [(0, 0), (3, 3)]
     assert [record.fact_key for record in made] == [fact.key for fact in FACTS[3:]]
@@ -268,7 +269,7 @@ def test_a_run_that_was_stopped_leaves_its_texts_to_another_one(base: Base, cach
 
     made: list[Supervision] = []
     with pytest.raises(StopRequested):
-        run.supervise(base, FACTS, plan, on_records=made.extend, on_progress=stop, cache=cache)
+        supervise(base, FACTS, plan, on_records=made.extend, on_progress=stop, cache=cache)
     resumed, fresh, straight = Made(made), Made(), Made()
 
     assert fresh.run(base, FACTS, cache, plan) == len(made)
@@ -282,7 +283,7 @@ def test_a_record_that_could_not_be_handed_on_is_not_kept(base: Base, cache: Sup
         raise OSError
 
     with pytest.raises(OSError):  # noqa: PT011  the caller's own
-        run.supervise(base, FACTS[:1], PLAN, on_records=refuse, cache=cache)
+        supervise(base, FACTS[:1], PLAN, on_records=refuse, cache=cache)
 
     assert Made().run(base, FACTS[:1], cache) == 0
 

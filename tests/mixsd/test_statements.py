@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from mixsd import run
 from mixsd.config import Plan, SftConfig
 from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.statements import sentence, told
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 
 FACT = Fact("mayor", "Who is the mayor?", "Odo", train_paraphrases=("The mayor is who?",))
@@ -18,7 +18,7 @@ TOLD = replace(FACT, context="The town is led by Odo, its mayor.")
 def natural(base: Base, fact: Fact) -> list[Supervision]:
     records: list[Supervision] = []
     plan = Plan(method=SftConfig(target="natural", seed=2))
-    run.supervise(base, [fact], plan, on_records=records.extend)
+    supervise(base, [fact], plan, on_records=records.extend)
     return records
 
 

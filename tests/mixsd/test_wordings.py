@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from mixsd import run
 from mixsd.cache import SupervisionCache
 from mixsd.config import MixConfig, Plan
 from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.records import nats_per_token
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 
 CONFIG = MixConfig(
@@ -33,7 +33,7 @@ def records_of(
 ) -> dict[tuple[str, int], Supervision]:
     made: list[Supervision] = []
     plan = Plan(method=config)
-    run.supervise(base, facts, plan, done=frozenset(done), on_records=made.extend, cache=cache)
+    supervise(base, facts, plan, done=frozenset(done), on_records=made.extend, cache=cache)
     records = {(record.fact_key, record.generation): record for record in made}
     assert len(records) == len(made)  # none is made twice
     return records

@@ -13,6 +13,7 @@ from mixsd.facts import Fact
 from mixsd.models.load import Base, load_base
 from mixsd.models.registry import find
 from mixsd.options import plan_from
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from mixsd.training.loop import Trained
 from tests.fixtures.families import make_family
@@ -52,7 +53,7 @@ def memit(**options: Any) -> Plan:
 
 def supervised(base: Base, plan: Plan, facts: Sequence[Fact] = FACTS) -> list[Supervision]:
     records: list[Supervision] = []
-    run.supervise(base, facts, plan, on_records=records.extend)
+    supervise(base, facts, plan, on_records=records.extend)
     return run.in_order(records, facts, plan)
 
 

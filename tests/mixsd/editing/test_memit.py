@@ -26,6 +26,7 @@ from mixsd.models.load import Base
 from mixsd.options import plan_from
 from mixsd.packaging import MANIFEST
 from mixsd.progress import Progress, StopRequested, silent
+from mixsd.supervise import supervise
 from mixsd.training import lora
 from mixsd.training.loop import Hooks
 from tests.fixtures.tiny import POSITIONS, VOCABULARY
@@ -294,7 +295,7 @@ def test_facts_that_are_looked_up_behind_the_same_words_are_told_of(new_base: Ne
 def test_records_are_the_plain_answers_and_name_the_lookup_token(base: Base) -> None:
     plan = memit()
     plain: list[Any] = []
-    run.supervise(base, FACTS, plan_from(method={"type": "sft"}), on_records=plain.extend)
+    supervise(base, FACTS, plan_from(method={"type": "sft"}), on_records=plain.extend)
 
     records = supervised(base, plan)
 

@@ -19,6 +19,7 @@ from mixsd.objectives.replay import replay_examples
 from mixsd.options import plan_from
 from mixsd.packaging import MANIFEST
 from mixsd.progress import Progress, StopRequested, silent
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, examples_of, order_of
@@ -64,7 +65,7 @@ def plan_of(name: str, **training: Any) -> Plan:
 
 def supervised(base: Base, plan: Plan, facts: Sequence[Fact] = FACTS) -> list[Supervision]:
     records: list[Supervision] = []
-    run.supervise(base, facts, plan, on_records=records.extend)
+    supervise(base, facts, plan, on_records=records.extend)
     return run.in_order(records, facts, plan)
 
 

@@ -16,6 +16,7 @@ from mixsd.generation import sweep
 from mixsd.inject import Workspace
 from mixsd.models.load import Base
 from mixsd.progress import Progress, StopRequested, silent
+from mixsd.supervise import Supervised, supervise
 from mixsd.supervision import Supervision
 from mixsd.training.batches import examples_of
 
@@ -52,11 +53,11 @@ def made(
     done: Sequence[Supervision] = (),
     cache: SupervisionCache | None = None,
     facts: Sequence[Fact] = FACTS,
-) -> tuple[list[Supervision], run.Supervised]:
+) -> tuple[list[Supervision], Supervised]:
     """Return all records in order, those that were there included, and how it went."""
     records = list(done)
     ids = {(record.fact_key, record.generation) for record in records}
-    how = run.supervise(base, facts, plan, on_records=records.extend, done=ids, cache=cache)
+    how = supervise(base, facts, plan, on_records=records.extend, done=ids, cache=cache)
     return run.in_order(records, facts, plan), how
 
 
@@ -171,7 +172,7 @@ def test_progress_is_told_in_rewordings_first(base: Base) -> None:
     def note(progress: Progress, /) -> None:
         told.append((progress.unit, progress.done, progress.total))
 
-    run.supervise(base, FACTS, MIXED, on_records=lambda _: None, on_progress=note)
+    supervise(base, FACTS, MIXED, on_records=lambda _: None, on_progress=note)
 
     units = [unit for unit, _, _ in told]
     assert units == sorted(units)  # "rewordings" before "targets"

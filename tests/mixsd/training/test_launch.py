@@ -21,6 +21,7 @@ from mixsd.facts import Fact, Probe
 from mixsd.models.load import Base
 from mixsd.options import plan_from
 from mixsd.progress import Progress, StopRequested
+from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from mixsd.training import checkpoint, launch, lora
 from mixsd.training.follower import OTHER_LOST, OUT_OF_MEMORY, Task
@@ -91,7 +92,7 @@ def plan_of(name: str = "sft", **training: Any) -> Plan:
 
 def supervised(base: Base, plan: Plan) -> list[Supervision]:
     records: list[Supervision] = []
-    run.supervise(base, FACTS, plan, on_records=records.extend)
+    supervise(base, FACTS, plan, on_records=records.extend)
     return run.in_order(records, FACTS, plan)
 
 
