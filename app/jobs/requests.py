@@ -90,7 +90,7 @@ class MixsdMethod(_Request):
         Field(description="Also measure each text under the expert, and how often both conditionals agree."),
     ] = False
     rewordings: Rewordings = 0
-    rewordings_source: RewordingsSource = "both"
+    rewordings_source: RewordingsSource = "subject"
     rewordings_check: RewordingsCheck = True
     wording_texts: Annotated[
         Literal["shared", "own"],
@@ -122,7 +122,7 @@ class SftMethod(_Request):
     type: Literal["sft"]
     prompt_style: PromptStyle = "natural"
     rewordings: Rewordings = 0
-    rewordings_source: RewordingsSource = "both"
+    rewordings_source: RewordingsSource = "subject"
     rewordings_check: RewordingsCheck = True
     target: Annotated[
         Literal["canonical", "natural"],
@@ -166,7 +166,7 @@ class OpsdMethod(_Request):
     ] = 0
     prompt_style: PromptStyle = "natural"
     rewordings: Rewordings = 0
-    rewordings_source: RewordingsSource = "both"
+    rewordings_source: RewordingsSource = "subject"
     rewordings_check: RewordingsCheck = True
     seed: Seed = 0
 
@@ -223,7 +223,7 @@ class MemitMethod(_Request):
     ] = 4096
     prompt_style: PromptStyle = "natural"
     rewordings: Rewordings = 0
-    rewordings_source: RewordingsSource = "both"
+    rewordings_source: RewordingsSource = "subject"
     rewordings_check: RewordingsCheck = True
     seed: Seed = 0
 
@@ -268,9 +268,9 @@ class RetentionOptions(_Request):
     about: Annotated[
         Literal["both", "open", "questions"],
         Field(description="Which of the built-in prompts: open ones, short questions, or both in turn."),
-    ] = "both"
+    ] = "questions"
     prompts: Annotated[int, Field(ge=1, le=128, description="How many of them, at most.")] = 128
-    max_new_tokens: Annotated[int, Field(ge=1, le=1024, description="Cap of an answer.")] = 64
+    max_new_tokens: Annotated[int, Field(ge=1, le=1024, description="Cap of an answer.")] = 24
     temperature: Annotated[float, Field(ge=0, le=5, description="0 takes the likeliest token.")] = 0.0
     top_k: Annotated[int, Field(ge=1, le=1024, description="Candidates of a draw.")] = 1024
     kl_top_k: Annotated[int, Field(ge=2, le=1024, description="Tokens that distributions are kept of.")] = 64

@@ -27,6 +27,11 @@ def _fixed(lam: str, *, guard: bool = False) -> Settings:
     return {"method": {**options, "answer_guard": True} if guard else options}
 
 
+def _both(kind: str) -> Settings:
+    """Return a method with what makes it general and what keeps the rest."""
+    return {"method": {"type": kind, "rewordings": 4}, "training": {"retention": {"type": "kl"}}}
+
+
 PRESETS: Final[Mapping[str, Settings]] = MappingProxyType(
     {
         "sft": {"method": {"type": "sft"}},
@@ -38,6 +43,8 @@ PRESETS: Final[Mapping[str, Settings]] = MappingProxyType(
         "mixsd+rewordings": {"method": {"type": "mixsd", "rewordings": 4}},
         "mixsd+replay": {"method": {"type": "mixsd"}, "training": {"retention": {"type": "replay"}}},
         "mixsd+kl": {"method": {"type": "mixsd"}, "training": {"retention": {"type": "kl"}}},
+        "sft+both": _both("sft"),
+        "mixsd+both": _both("mixsd"),
         "replay": {"method": {"type": "replay"}},
         "kl": {"method": {"type": "kl"}},
         "opsd": {"method": {"type": "opsd"}},

@@ -72,7 +72,7 @@ class MixConfig:
     answer_guard: bool = False
     score_both: bool = False
     rewordings: int = 0
-    rewordings_source: str = "both"
+    rewordings_source: str = "subject"
     rewordings_check: bool = True
     wording_texts: str = "shared"
     seed: int = 0
@@ -126,7 +126,7 @@ class SftConfig:
     prompt_style: str = "natural"
     target: str = "canonical"
     rewordings: int = 0
-    rewordings_source: str = "both"
+    rewordings_source: str = "subject"
     rewordings_check: bool = True
     seed: int = 0
 
@@ -178,7 +178,7 @@ class OpsdConfig:
     max_new_tokens: int = 0
     prompt_style: str = "natural"
     rewordings: int = 0
-    rewordings_source: str = "both"
+    rewordings_source: str = "subject"
     rewordings_check: bool = True
     seed: int = 0
 
@@ -232,7 +232,7 @@ class MemitConfig:
     covariance_tokens: int = 4096
     prompt_style: str = "natural"
     rewordings: int = 0
-    rewordings_source: str = "both"
+    rewordings_source: str = "subject"
     rewordings_check: bool = True
     seed: int = 0
 

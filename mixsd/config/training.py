@@ -41,9 +41,9 @@ class RetentionConfig:
     type: str = "none"
     ratio: float = 0.5
     weight: float = 1.0
-    about: str = "both"
+    about: str = "questions"
     prompts: int = REPLAY_PROMPTS
-    max_new_tokens: int = 64
+    max_new_tokens: int = 24
     temperature: float = 0.0
     top_k: int = 1024
     kl_top_k: int = 64

@@ -21,7 +21,7 @@ from mixsd.config import (
 from mixsd.errors import ConfigError
 from mixsd.options import plan_from
 
-REWORDINGS = {"rewordings": 0, "rewordings_source": "both", "rewordings_check": True}
+REWORDINGS = {"rewordings": 0, "rewordings_source": "subject", "rewordings_check": True}
 KINDS = (MixConfig, SftConfig, OpsdConfig, LoraConfig, RetentionConfig, TrainConfig, EvalConfig)
 Kind = (
     type[MixConfig]
@@ -53,7 +53,7 @@ def test_the_defaults_are_these() -> None:
             "answer_guard": False,
             "score_both": False,
             "rewordings": 0,
-            "rewordings_source": "both",
+            "rewordings_source": "subject",
             "rewordings_check": True,
             "wording_texts": "shared",
             "seed": 0,
@@ -91,9 +91,9 @@ def test_the_defaults_are_these() -> None:
                 "type": "none",
                 "ratio": 0.5,
                 "weight": 1.0,
-                "about": "both",
+                "about": "questions",
                 "prompts": 128,
-                "max_new_tokens": 64,
+                "max_new_tokens": 24,
                 "temperature": 0.0,
                 "top_k": 1024,
                 "kl_top_k": 64,

@@ -37,7 +37,10 @@ def test_presets_say_what_they_are_called() -> None:
     assert {"sft", "mixsd", "mixsd-lam0", "mixsd+rewordings", "sft+rewordings", *DEFAULTS} <= plans.keys()
     assert len({json.dumps(plan.to_json(), sort_keys=True) for plan in plans.values()}) == len(plans)
     for name, plan in plans.items():
-        assert (plan.rewordings > 0) == name.endswith("+rewordings")
+        assert (plan.rewordings > 0) == name.endswith(("+rewordings", "+both"))
+        kept = {"replay", "kl"} & {name.partition("+")[0], name.rpartition("+")[2]}
+        wanted = "kl" if name.endswith("+both") else next(iter(kept), "none")
+        assert plan.training.retention.type == wanted
         assert plan.method_type == name.partition("-")[0].partition("+")[0]
 
 
