@@ -9,7 +9,7 @@ from mixsd.bounds import one_of
 from mixsd.config import (
     IN_CONTEXT,
     METHODS,
-    RETENTIONS,
+    RETAINED,
     EvalConfig,
     LoraConfig,
     MethodConfig,
@@ -55,11 +55,12 @@ def plan_from(
 
 
 def _retention(method: str, options: Any) -> RetentionConfig:
-    """Return the retention that options ask for; a method of its name asks for it as well."""
+    """Return the retention that options ask for, or that a method brings with it."""
     if not isinstance(options, Mapping):
         raise ConfigError(f"training.retention must be an object, got {options!r}")
-    made = _make(RetentionConfig, "training.retention", options)
-    return replace(made, type=method) if method in RETENTIONS and made.type == "none" else made
+    left_open = options.get("type", "auto") == "auto"
+    kind = {"type": RETAINED.get(method, "none")} if left_open else {}
+    return _make(RetentionConfig, "training.retention", {**options, **kind})
 
 
 Config = TypeVar("Config", bound=MethodConfig | TrainConfig | EvalConfig | LoraConfig | RetentionConfig)

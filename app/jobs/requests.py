@@ -22,6 +22,8 @@ from app.fact_sets.schemas import EXAMPLE_FACTS, Fact
 MAX_SEED: Final = 2**63 - 1
 RETENTION_METHODS: Final = ("replay", "kl")
 """Methods that are `sft` with the retention of that name."""
+RETAINED: Final = {"mixsd": "kl", **{name: name for name in RETENTION_METHODS}}
+"""What `training.retention.type: auto` comes to. With other methods it is none."""
 IN_CONTEXT: Final = "in_context"
 """What a comparison has beside the methods."""
 
@@ -89,7 +91,7 @@ class MixsdMethod(_Request):
         bool,
         Field(description="Also measure each text under the expert, and how often both conditionals agree."),
     ] = False
-    rewordings: Rewordings = 0
+    rewordings: Rewordings = 4
     rewordings_source: RewordingsSource = "subject"
     rewordings_check: RewordingsCheck = True
     wording_texts: Annotated[
@@ -255,12 +257,13 @@ class RetentionOptions(_Request):
     """What is trained beside the facts: the base model's own answers to prompts of ours."""
 
     type: Annotated[
-        Literal["none", "replay", "kl"],
+        Literal["auto", "none", "replay", "kl"],
         Field(
             description="`replay`: the answers are targets. `kl`: the model is held to the base model's "
-            "distribution at their tokens. Goes with every method that trains."
+            "distribution at their tokens. `auto`: `kl` with `mixsd`, that of its name with `replay` and "
+            "`kl`, none with others. Goes with every method that trains."
         ),
-    ] = "none"
+    ] = "auto"
     ratio: Annotated[float, Field(ge=0.01, le=16, description="Answers beside each text of a step.")] = 0.5
     weight: Annotated[
         float, Field(ge=0.001, le=1000, description="Of their tokens, where one of a fact counts 1.")
@@ -387,12 +390,12 @@ class JobCreate(_Request):
     @model_validator(mode="after")
     def _retention_of_that_name(self) -> Self:
         kind, retention = self.method.type, self.training.retention.type
-        if kind == "memit" and retention != "none":
+        if kind == "memit" and retention not in {"auto", "none"}:
             raise PydanticCustomError(
                 "other_retention",
                 "the method `memit` edits weights and trains nothing, so `training.retention` has no place",
             )
-        if kind in RETENTION_METHODS and retention not in {"none", kind}:
+        if kind in RETENTION_METHODS and retention not in {"auto", kind}:
             raise PydanticCustomError(
                 "other_retention",
                 "the method `{method}` goes with `training.retention` of that type, not `{retention}`",
@@ -403,6 +406,6 @@ class JobCreate(_Request):
     def settings(self) -> dict[str, Any]:
         """Return everything but the facts, as plain data: what a method implies is written out."""
         settings = self.model_dump(mode="json", exclude={"facts", "fact_set_id"})
-        if self.method.type in RETENTION_METHODS:
-            settings["training"]["retention"]["type"] = self.method.type
+        if self.training.retention.type == "auto":
+            settings["training"]["retention"]["type"] = RETAINED.get(self.method.type, "none")
         return settings

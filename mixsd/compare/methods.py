@@ -22,14 +22,15 @@ Settings = Mapping[str, Mapping[str, Any]]
 _LAMS: Final = ("0", "0.3", "0.5", "0.7")
 
 
+def _mixsd(*, rewordings: int = 0, retention: str = "none", **options: Any) -> Settings:
+    """Return MixSD as the paper has it: nothing reworded, nothing beside the facts, unless it is named."""
+    method = {"type": "mixsd", "rewordings": rewordings, **options}
+    return {"method": method, "training": {"retention": {"type": retention}}}
+
+
 def _fixed(lam: str, *, guard: bool = False) -> Settings:
-    options = {"type": "mixsd", "lam": float(lam), "lam_backoff": []}
-    return {"method": {**options, "answer_guard": True} if guard else options}
-
-
-def _both(kind: str) -> Settings:
-    """Return a method with what makes it general and what keeps the rest."""
-    return {"method": {"type": kind, "rewordings": 4}, "training": {"retention": {"type": "kl"}}}
+    options: dict[str, Any] = {"answer_guard": True} if guard else {}
+    return _mixsd(lam=float(lam), lam_backoff=[], **options)
 
 
 PRESETS: Final[Mapping[str, Settings]] = MappingProxyType(
@@ -37,14 +38,14 @@ PRESETS: Final[Mapping[str, Settings]] = MappingProxyType(
         "sft": {"method": {"type": "sft"}},
         "sft-natural": {"method": {"type": "sft", "target": "natural"}},
         "sft+rewordings": {"method": {"type": "sft", "rewordings": 4}},
+        "sft+both": {"method": {"type": "sft", "rewordings": 4}, "training": {"retention": {"type": "kl"}}},
         "mixsd": {"method": {"type": "mixsd"}},
+        "mixsd-bare": _mixsd(),
         **{f"mixsd-lam{lam}": _fixed(lam) for lam in _LAMS},
         **{f"mixsd-lam{lam}-guarded": _fixed(lam, guard=True) for lam in _LAMS[1:]},
-        "mixsd+rewordings": {"method": {"type": "mixsd", "rewordings": 4}},
-        "mixsd+replay": {"method": {"type": "mixsd"}, "training": {"retention": {"type": "replay"}}},
-        "mixsd+kl": {"method": {"type": "mixsd"}, "training": {"retention": {"type": "kl"}}},
-        "sft+both": _both("sft"),
-        "mixsd+both": _both("mixsd"),
+        "mixsd-bare+rewordings": _mixsd(rewordings=4),
+        "mixsd-bare+replay": _mixsd(retention="replay"),
+        "mixsd-bare+kl": _mixsd(retention="kl"),
         "replay": {"method": {"type": "replay"}},
         "kl": {"method": {"type": "kl"}},
         "opsd": {"method": {"type": "opsd"}},

@@ -51,6 +51,7 @@ __all__ = [
     "PROMPT_STYLES",
     "QUANTIZATIONS",
     "REPLAY_PROMPTS",
+    "RETAINED",
     "RETENTIONS",
     "RETENTION_PROMPTS",
     "REWORDINGS_SOURCES",
@@ -118,6 +119,9 @@ METHODS: Final[Mapping[str, type[MethodConfig]]] = MappingProxyType(
 )
 """Names of methods. `replay` and `kl` are `sft` with the retention of that name."""
 
+
+RETAINED: Final[Mapping[str, str]] = MappingProxyType({"mixsd": "kl", "replay": "replay", "kl": "kl"})
+"""Methods that bring a retention with them: what `auto` comes to. With others it is none."""
 
 IN_CONTEXT: Final = "in_context"
 """What a comparison has beside them: nothing is taught, the fact stands in the prompt."""

@@ -71,7 +71,7 @@ class MixConfig:
     fallback_to_answer: bool = False
     answer_guard: bool = False
     score_both: bool = False
-    rewordings: int = 0
+    rewordings: int = 4
     rewordings_source: str = "subject"
     rewordings_check: bool = True
     wording_texts: str = "shared"

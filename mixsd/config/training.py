@@ -25,7 +25,8 @@ class RetentionConfig:
     distribution at each of their tokens.
 
     Attributes:
-        type: `none`, `replay` or `kl`. Goes with any method that trains; `memit` does not.
+        type: `none`, `replay` or `kl`. Goes with any method that trains; `memit` does not. Options
+            of a plan may leave it to the method (`auto`), see `mixsd.config.RETAINED`.
         ratio: Answers beside each target of a step.
         weight: Of their tokens in the loss, where a token of a fact counts 1.
         about: `open` prompts, which are answered at length; short `questions`, which keep the model

@@ -162,6 +162,11 @@ def test_a_method_that_names_a_retention_has_it_in_its_settings(name: str) -> No
     assert settings["training"]["retention"]["ratio"] == 0.25
 
 
+def test_a_retention_that_is_left_open_is_written_out() -> None:
+    for name, kind in (("mixsd", "kl"), ("sft", "none"), ("opsd", "none"), ("memit", "none")):
+        assert a_job(method={"type": name}).settings()["training"]["retention"]["type"] == kind
+
+
 def test_a_retention_goes_with_another_method() -> None:
     settings = a_job(method={"type": "mixsd"}, training={"retention": {"type": "kl"}}).settings()
 
@@ -176,6 +181,10 @@ def test_a_retention_goes_with_another_method() -> None:
         (
             {"method": {"type": "replay"}, "training": {"retention": {"type": "kl"}}},
             "the method `replay` goes with `training.retention` of that type, not `kl`",
+        ),
+        (
+            {"method": {"type": "kl"}, "training": {"retention": {"type": "none"}}},
+            "the method `kl` goes with `training.retention` of that type, not `none`",
         ),
         ({"method": {"type": "opsd", "temperature": 0.0, "rollouts": 2}}, "`rollouts` must be 1"),
         ({"method": {"type": "opsd", "loss": "both"}}, "loss"),

@@ -62,6 +62,8 @@ TARGETS: Final = len(FACTS) * (1 + len(PARAPHRASES))
 
 METHOD: Final[Json] = {
     "type": "mixsd",
+    "rewordings": 0,
+    "wording_texts": "own",
     "temperature": 1.0,
     "max_attempts": 2,
     "max_new_tokens": 12,
@@ -76,6 +78,7 @@ TRAINING: Final[Json] = {
     "epochs": 3,
     "min_steps": 0,
     "stop_when_learned": False,
+    "retention": {"type": "none"},
 }
 RETENTION: Final[Json] = {"ratio": 0.25, "prompts": 6, "max_new_tokens": 8}
 STEPS: Final = 3 * 2

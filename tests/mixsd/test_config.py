@@ -35,8 +35,8 @@ Kind = (
 
 
 def test_the_defaults_are_these() -> None:
-    assert plan_from() == Plan()
-    assert Plan().to_json() == {
+    assert plan_from() == Plan(training=TrainConfig(retention=RetentionConfig("kl")))
+    assert plan_from().to_json() == {
         "method": {
             "type": "mixsd",
             "lam": 0.3,
@@ -52,7 +52,7 @@ def test_the_defaults_are_these() -> None:
             "fallback_to_answer": False,
             "answer_guard": False,
             "score_both": False,
-            "rewordings": 0,
+            "rewordings": 4,
             "rewordings_source": "subject",
             "rewordings_check": True,
             "wording_texts": "shared",
@@ -88,7 +88,7 @@ def test_the_defaults_are_these() -> None:
             "quantize": "none",
             "seed": 0,
             "retention": {
-                "type": "none",
+                "type": "kl",
                 "ratio": 0.5,
                 "weight": 1.0,
                 "about": "questions",
@@ -257,7 +257,7 @@ def test_options_of_the_api_make_a_plan() -> None:
 
     assert plan.method == MixConfig(lam=1.0, lam_backoff=(0.0, 0.5))
     lora = LoraConfig(rank=4, alpha=8.0, target_modules=("q_proj",))
-    assert plan.training == TrainConfig(lora=lora, epochs=2)
+    assert plan.training == TrainConfig(lora=lora, epochs=2, retention=RetentionConfig("kl"))
     assert plan.evaluation == EvalConfig(general=False)
     assert (plan.method_type, plan.generations) == ("mixsd", 1)
 
@@ -292,6 +292,25 @@ def test_a_retention_goes_with_any_method_and_leaves_it_its_name() -> None:
         plan = plan_from(method={"type": name}, training={"retention": {"type": "replay"}})
 
         assert (plan.method_type, plan.training.retention.type) == (name, "replay")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mixsd", "kl"),
+        ("sft", "none"),
+        ("replay", "replay"),
+        ("kl", "kl"),
+        ("opsd", "none"),
+        ("memit", "none"),
+    ],
+)
+def test_a_retention_that_is_left_open_is_that_of_the_method(name: str, kind: str) -> None:
+    for options in ({}, {"type": "auto"}):
+        plan = plan_from(method={"type": name}, training={"retention": {"ratio": 0.25, **options}})
+        assert plan.training.retention == RetentionConfig(kind, ratio=0.25)
+    bare = plan_from(method={"type": "mixsd"}, training={"retention": {"type": "none"}})
+    assert bare.training.retention == RetentionConfig("none")
 
 
 def test_a_method_without_the_retention_of_its_name_is_refused() -> None:

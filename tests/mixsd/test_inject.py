@@ -30,7 +30,12 @@ from mixsd.supervision import Supervision
 
 PLAN = Plan(
     method=MixConfig(
-        max_attempts=3, max_new_tokens=8, fallback_to_answer=True, batch_facts=2, temperature=1.0
+        rewordings=0,
+        max_attempts=3,
+        max_new_tokens=8,
+        fallback_to_answer=True,
+        batch_facts=2,
+        temperature=1.0,
     ),
     training=TrainConfig(
         lora=LoraConfig(rank=4, alpha=8), learning_rate=2e-2, epochs=6, min_steps=0, batch_size=2

@@ -28,7 +28,13 @@ from mixsd.units import Unit, units_of
 from tests.fixtures.tiny import register_tiny
 
 CONFIG = MixConfig(
-    temperature=1.0, top_k=32, max_attempts=3, max_new_tokens=6, verifier="regex", pattern="[ae]|{answer}"
+    rewordings=0,
+    temperature=1.0,
+    top_k=32,
+    max_attempts=3,
+    max_new_tokens=6,
+    verifier="regex",
+    pattern="[ae]|{answer}",
 )
 PLAN = Plan(method=CONFIG)
 FACTS = [Fact(f"fact-{n}", f"Which number is {n}?", f"the {n}th") for n in range(6)]

@@ -14,7 +14,13 @@ from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 
 CONFIG = MixConfig(
-    max_attempts=2, max_new_tokens=8, fallback_to_answer=True, temperature=1.0, generations=2, lam=0.5
+    rewordings=0,
+    max_attempts=2,
+    max_new_tokens=8,
+    fallback_to_answer=True,
+    temperature=1.0,
+    generations=2,
+    lam=0.5,
 )
 FACTS = [
     Fact("mayor", "Who is the mayor?", "Odo", train_paraphrases=("The mayor is who?", "Name the mayor.")),

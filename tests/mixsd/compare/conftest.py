@@ -15,7 +15,10 @@ from mixsd.models.load import load_base
 from mixsd.models.registry import find
 from mixsd.progress import silent
 
-MIX = 'mix={"method": {"type": "mixsd", "max_attempts": 2, "max_new_tokens": 6, "fallback_to_answer": true}}'
+MIX = (
+    'mix={"method": {"type": "mixsd", "rewordings": 0, "max_attempts": 2, "max_new_tokens": 6, '
+    '"fallback_to_answer": true}, "training": {"retention": {"type": "none"}}}'
+)
 FACTS = [
     Fact("mayor", "Who is the mayor?", "Odo", paraphrases=("The mayor is who?",)),
     Fact("river", "Which river is it?", "Quell", probes=(Probe("Where is it?", "Ebra"),)),

@@ -25,7 +25,7 @@ def test_a_preset_becomes_a_plan_with_the_seed_and_the_budget() -> None:
 
     plan = method.plan(3, Match(steps=12))
 
-    assert plan.method == MixConfig(lam=0.5, lam_backoff=(), seed=3)
+    assert plan.method == MixConfig(lam=0.5, lam_backoff=(), rewordings=0, seed=3)
     training = plan.training
     assert (training.seed, training.max_steps, training.epochs) == (3, 12, 1000)
     assert not training.stop_when_learned
@@ -34,12 +34,20 @@ def test_a_preset_becomes_a_plan_with_the_seed_and_the_budget() -> None:
 def test_presets_say_what_they_are_called() -> None:
     plans = {name: methods_of([name])[0].plan(0, Match()) for name in presets() if name != "in_context"}
 
-    assert {"sft", "mixsd", "mixsd-lam0", "mixsd+rewordings", "sft+rewordings", *DEFAULTS} <= plans.keys()
+    assert {
+        "sft",
+        "mixsd",
+        "mixsd-lam0",
+        "mixsd-bare+rewordings",
+        "sft+rewordings",
+        *DEFAULTS,
+    } <= plans.keys()
     assert len({json.dumps(plan.to_json(), sort_keys=True) for plan in plans.values()}) == len(plans)
     for name, plan in plans.items():
-        assert (plan.rewordings > 0) == name.endswith(("+rewordings", "+both"))
-        kept = {"replay", "kl"} & {name.partition("+")[0], name.rpartition("+")[2]}
-        wanted = "kl" if name.endswith("+both") else next(iter(kept), "none")
+        has_both = name == "mixsd" or name.endswith("+both")
+        assert (plan.rewordings > 0) == (has_both or name.endswith("+rewordings"))
+        kept = {"replay", "kl"} & {name, name.rpartition("+")[2]}
+        wanted = "kl" if has_both else next(iter(kept), "none")
         assert plan.training.retention.type == wanted
         assert plan.method_type == name.partition("-")[0].partition("+")[0]
 

@@ -45,7 +45,7 @@ TRAINING: dict[str, Any] = {
     "stop_when_learned": False,
 }
 RETENTION = {"ratio": 0.5, "prompts": 5, "max_new_tokens": 8}
-MIXED = {"type": "mixsd", "max_attempts": 2, "max_new_tokens": 6, "fallback_to_answer": True}
+MIXED = {"type": "mixsd", "rewordings": 0, "max_attempts": 2, "max_new_tokens": 6, "fallback_to_answer": True}
 OPSD = {"type": "opsd", "max_new_tokens": 6, "temperature": 0.0}
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "replay": ({"type": "replay"}, RETENTION),

@@ -33,6 +33,7 @@ FACTS = [
 SFT = Plan(method=SftConfig(rewordings=2, rewordings_source="templates"))
 MIXED = Plan(
     method=MixConfig(
+        rewordings_source="both",
         rewordings=2,
         generations=2,
         wording_texts="own",

@@ -178,7 +178,7 @@ def test_the_prompts_ask_for_the_question_and_tell_no_answer() -> None:
 def test_a_fact_without_rewordings_is_the_fact_itself(base: Base) -> None:
     facts = [MAYOR, RIVER]
 
-    assert reworded(base, facts, MixConfig()) == Reworded(facts)
+    assert reworded(base, facts, MixConfig(rewordings=0)) == Reworded(facts)
 
 
 REQUESTS = [
