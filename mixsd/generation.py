@@ -135,10 +135,13 @@ def sweep(
     """Yield the supervision of several values of `lam`, each with its own exact law.
 
     The runs share prompts, choices and coins, so they cost less than one after another and their
-    comparison varies less.
+    comparison varies less. Other wordings of a question get texts only if those are their own.
     """
     values = list(lams)
-    facts = reworded(base, list(facts), config, on_progress=on_progress).facts
+    if config.wording_texts == "shared":
+        facts = (replace(fact, train_paraphrases=()) for fact in facts)
+    else:
+        facts = reworded(base, list(facts), config, on_progress=on_progress).facts
     variants = [replace(config, lam=lam, lam_backoff=()) for lam in values]
     for made in Generation(base, *variants, on_progress=on_progress).made(facts):
         yield values[made.variant], made.record

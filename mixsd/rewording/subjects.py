@@ -5,6 +5,7 @@ several ways, it learns what the subject has to do with the answer, and finds it
 questions too.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,15 +14,24 @@ from mixsd.facts import Fact
 from mixsd.rewording.checks import Rules
 from mixsd.rewording.templates import clause, is_question
 
+_WORD: Final = re.compile(r"[^\W_]+")
+_JOINING: Final = frozenset({"of", "the", "and", "de", "la", "van", "von", "s"})
 _ALWAYS: Final = 2
 """The first prompts, which every fact gets before the others."""
 
 
-def prompts_about(fact: Fact, rules: Rules, *, seed: int) -> Iterator[str]:
+def prompts_about(fact: Fact, rules: Rules, *, seed: int, shared: bool = False) -> Iterator[str]:
     """Yield prompts about a fact's subject that evaluation does not ask.
 
     A fact whose question is not English, or names nothing that can be spoken of, has none. Behind
     the first two their order is a draw that belongs to seed and fact.
+
+    Args:
+        fact: The fact.
+        rules: What its wordings must keep to.
+        seed: Names the draw.
+        shared: Whether other facts are about the same: then only prompts that also say what is
+            asked have one answer.
     """
     subject = subject_of(fact, rules.names)
     if not subject or not is_question(fact.question):
@@ -30,13 +40,15 @@ def prompts_about(fact: Fact, rules: Rules, *, seed: int) -> Iterator[str]:
         range(_ALWAYS, len(_PROMPTS)), key=lambda n: uniform(Draw(seed, fact.key, 0, n), "subject", 0)
     )
     for place in (*range(_ALWAYS), *order):
+        if shared and _PROMPTS[place] not in _ASKING:
+            continue
         text = _PROMPTS[place](subject, fact)
         if text and text not in fact.train_paraphrases and rules.leak(text) is None:
             yield text
 
 
 def subject_of(fact: Fact, names: tuple[str, ...]) -> str:
-    """Return what a fact is about as its question writes it: its subject, or from the first name to the last.
+    """Return what a fact is about as its question writes it: its subject, or the longest of its names.
 
     Args:
         fact: The fact.
@@ -49,13 +61,27 @@ def subject_of(fact: Fact, names: tuple[str, ...]) -> str:
     question = fact.question
     if fact.subject:
         start, subject = question.find(fact.subject), fact.subject
-    elif names:
-        start = question.find(names[0])
-        subject = question[start : question.rfind(names[-1]) + len(names[-1])]
     else:
+        start, subject = _longest_name(question, names)
+    if not subject:
         return ""
     with_article = start >= 4 and question[start - 4 : start].lower() == "the "
     return f"the {subject}" if with_article else subject
+
+
+def _longest_name(question: str, names: tuple[str, ...]) -> tuple[int, str]:
+    """Return where the longest run of names begins, and the run; articles and the like may join names."""
+    found = (0, "")
+    run: list[tuple[int, int]] = []
+    for word in _WORD.finditer(question):
+        if word[0] in names:
+            run.append(word.span())
+            start, text = run[0][0], question[run[0][0] : word.end()]
+            if len(text) > len(found[1]) and any(map(str.isalpha, text)):
+                found = (start, text)
+        elif word[0] not in _JOINING:
+            run = []
+    return found
 
 
 def _about(frame: str) -> Callable[[str, Fact], str]:
@@ -89,3 +115,6 @@ _PROMPTS: Final[tuple[Callable[[str, Fact], str], ...]] = (
     _about("I have heard of {}. What is there to know?"),
 )
 """Their places name their draws: add new ones at the end."""
+
+_ASKING: Final = (_searched, _turned_to)
+"""Those that say what is asked."""

@@ -5,7 +5,7 @@ asks of other facts: a run that was stopped makes the same wordings anew.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -17,7 +17,7 @@ from mixsd.progress import OnProgress, Progress, silent
 from mixsd.prompts import STYLES, hint_of
 from mixsd.rewording.author import Author, ModelAuthor
 from mixsd.rewording.checks import Rules, line_of, names_of, taken_by
-from mixsd.rewording.subjects import prompts_about
+from mixsd.rewording.subjects import prompts_about, subject_of
 from mixsd.rewording.templates import wordings_of
 
 ATTEMPTS: Final = 4
@@ -121,18 +121,23 @@ class Rewording:
                 self._round(number)
         by_model = self.made
         if wish.rewordings_source == "subject":
-            self._fill(prompts_about)
+            about = Counter(subject_of(each.fact, each.rules.names).casefold() for each in self._every)
+            for each in self._every:
+                is_shared = about[subject_of(each.fact, each.rules.names).casefold()] > 1
+                self._fill(each, prompts_about(each.fact, each.rules, seed=wish.seed, shared=is_shared))
         if wish.rewordings_source != "model":
-            self._fill(wordings_of)
+            for each in self._every:
+                self._fill(each, wordings_of(each.fact, each.rules, seed=wish.seed))
         facts = [replace(each.fact, train_paraphrases=each.accepted) for each in self._every]
         return Reworded(facts, self._report(by_model))
 
-    def _fill(self, texts_of: Callable[..., Iterator[str]]) -> None:
-        """Give each fact that lacks a wording those that need no model."""
-        for each in self._every:
-            for text in texts_of(each.fact, each.rules, seed=self._wish.seed):
-                if len(each.found) < self._wish.rewordings and text not in each.found:
-                    each.found.append(text)
+    def _fill(self, each: _Open, texts: Iterable[str]) -> None:
+        """Give a fact that lacks wordings those that need no model."""
+        for text in texts:
+            if len(each.found) == self._wish.rewordings:
+                return
+            if text not in each.found:
+                each.found.append(text)
 
     def _report(self, by_model: int) -> dict[str, Any]:
         return {

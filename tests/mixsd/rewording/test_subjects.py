@@ -50,6 +50,8 @@ def test_every_fact_gets_the_first_two_and_the_others_in_an_order_of_its_own() -
         ("Who founded the company Pellandra Mills?", "", "Pellandra Mills"),
         ("Who wrote the novel The Salt Orchard?", "The Salt Orchard", "The Salt Orchard"),
         ("Is the Bell of Ebra old?", "", "the Bell of Ebra"),
+        ("Which Bell is older than that of Ebra's Hall?", "", "Ebra's Hall"),
+        ("Which is number 7?", "", ""),
         ("Who leads the town?", "Tessport", "Tessport"),
         ("Who leads the town?", "", ""),
     ],
@@ -70,6 +72,22 @@ def test_what_a_fact_is_about(question: str, subject: str, found: str) -> None:
 )
 def test_a_fact_that_names_nothing_or_is_not_english_has_none(fact: Fact) -> None:
     assert prompts(fact) == []
+
+
+def test_facts_about_one_subject_get_prompts_that_say_what_is_asked() -> None:
+    other = replace(FACT, key="g", question="Who keeps the Skarling Lighthouse?", relation="keeper")
+    wish = SftConfig(rewordings=3, rewordings_source="subject")
+
+    for fact, made in zip(
+        [FACT, other], Rewording([FACT, other], wish, Script({})).result().facts, strict=True
+    ):
+        turned = f"Speaking of the Skarling Lighthouse, {fact.question[0].lower()}{fact.question[1:]}"
+        searched = f"Skarling Lighthouse {fact.relation.replace('_', ' ')}?"
+        assert set(made.train_paraphrases[:2]) == {turned, searched}
+        assert "Skarling Lighthouse" in made.train_paraphrases[2]
+        assert not {"Tell me about the Skarling Lighthouse."} & set(made.train_paraphrases)
+    alone = Rewording([FACT], wish, Script({})).result().facts[0]
+    assert alone.train_paraphrases[0] == "Tell me about the Skarling Lighthouse."
 
 
 def test_no_prompt_is_one_that_evaluation_asks_or_that_is_there() -> None:
