@@ -56,7 +56,15 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class MixsdMethod(_Request):
+class _Reworded(_Request):
+    """What all methods have in common."""
+
+    rewordings: Rewordings = 0
+    rewordings_source: RewordingsSource = "subject"
+    rewordings_check: RewordingsCheck = True
+
+
+class MixsdMethod(_Reworded):
     """The base model writes its own supervision, from two of its conditionals."""
 
     type: Literal["mixsd"]
@@ -92,8 +100,6 @@ class MixsdMethod(_Request):
         Field(description="Also measure each text under the expert, and how often both conditionals agree."),
     ] = False
     rewordings: Rewordings = 4
-    rewordings_source: RewordingsSource = "subject"
-    rewordings_check: RewordingsCheck = True
     wording_texts: Annotated[
         Literal["shared", "own"],
         Field(
@@ -118,14 +124,11 @@ class MixsdMethod(_Request):
         return self
 
 
-class SftMethod(_Request):
+class SftMethod(_Reworded):
     """The given answers, in a plain sentence each, are trained on."""
 
     type: Literal["sft"]
     prompt_style: PromptStyle = "natural"
-    rewordings: Rewordings = 0
-    rewordings_source: RewordingsSource = "subject"
-    rewordings_check: RewordingsCheck = True
     target: Annotated[
         Literal["canonical", "natural"],
         Field(
@@ -148,7 +151,7 @@ class KlMethod(SftMethod):
     type: Literal["kl"]  # type: ignore[assignment]  # a name of its own
 
 
-class OpsdMethod(_Request):
+class OpsdMethod(_Reworded):
     """On-policy self-distillation: the model answers, the base model that is shown the fact judges."""
 
     type: Literal["opsd"]
@@ -167,9 +170,6 @@ class OpsdMethod(_Request):
         int, Field(ge=0, le=8192, description="Cap of an answer. 0 takes four times the fact's, plus 32.")
     ] = 0
     prompt_style: PromptStyle = "natural"
-    rewordings: Rewordings = 0
-    rewordings_source: RewordingsSource = "subject"
-    rewordings_check: RewordingsCheck = True
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -181,7 +181,7 @@ class OpsdMethod(_Request):
         return self
 
 
-class MemitMethod(_Request):
+class MemitMethod(_Reworded):
     """MEMIT: the answers are written into the MLP weights of some layers by a closed form.
 
     Nothing is trained: of `training`, no setting applies.
@@ -224,9 +224,6 @@ class MemitMethod(_Request):
         int, Field(ge=64, le=1_000_000, description="Tokens of the model's own text they are measured on.")
     ] = 4096
     prompt_style: PromptStyle = "natural"
-    rewordings: Rewordings = 0
-    rewordings_source: RewordingsSource = "subject"
-    rewordings_check: RewordingsCheck = True
     seed: Seed = 0
 
     @model_validator(mode="after")

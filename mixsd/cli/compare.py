@@ -98,7 +98,7 @@ def compare(
     out: Out,
     methods: Methods = [],  # noqa: B006  typer copies it
     match: By = "steps",
-    steps: Steps = 48,
+    steps: Steps = 96,
     recall: Recall = 0.9,
     every: Every = 8,
     seeds: Seeds = [0, 1, 2],  # noqa: B006  typer copies it

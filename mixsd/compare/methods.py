@@ -87,7 +87,7 @@ class Match:
     """
 
     by: str = "steps"
-    steps: int = 48
+    steps: int = 96
     recall: float = 0.9
     every: int = 8
 

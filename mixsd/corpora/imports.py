@@ -113,8 +113,10 @@ def assembled(name: str, draft: Draft, *, limit: int | None = None) -> Corpus:
 
 
 def check_limit(limit: int | None) -> None:
-    """Raises:
-    CorpusError: The limit is below 1.
+    """Refuse a limit that leaves nothing.
+
+    Raises:
+        CorpusError: It is below 1.
     """
     if limit is not None and limit < 1:
         raise CorpusError(f"a limit is 1 or more, not {limit}")

@@ -179,5 +179,5 @@ def test_a_budget_keeps_to_its_bounds(options: dict[str, object], message: str) 
 
 
 def test_what_does_not_decide_a_row_is_not_told() -> None:
-    assert Match(recall=0.5, every=3).to_json() == Match().to_json() == {"by": "steps", "steps": 48}
+    assert Match(recall=0.5, every=3).to_json() == Match().to_json() == {"by": "steps", "steps": 96}
     assert Match("recall", recall=0.5).to_json() != Match("recall").to_json()
