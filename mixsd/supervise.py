@@ -102,6 +102,7 @@ def supervise(
     if plan.method.wording_texts == "shared":
         shared = SharedTexts(base, facts, plan.method, done=done, on_records=on_records)
         facts, done, on_records = shared.facts, shared.done, shared.hand_on
+        on_progress = shared.counting_all(on_progress)
     total = sum(1 for _ in units_of(facts, plan.generations))
     reused: set[tuple[str, int]] = set()
     keep = on_records

@@ -109,6 +109,25 @@ def test_a_run_that_was_stopped_makes_what_is_missing_and_nothing_else(base: Bas
     assert records_of(base, done=IDS) == {}
 
 
+@pytest.mark.parametrize("had", [0, 3])
+def test_progress_counts_the_records_of_all_wordings(base: Base, had: int) -> None:
+    told: list[tuple[int, int]] = []
+
+    made: list[Supervision] = []
+    supervise(
+        base,
+        FACTS,
+        Plan(method=CONFIG),
+        done=frozenset(IDS[:had]),
+        on_records=made.extend,
+        on_progress=lambda progress: told.append((progress.done, progress.total)),
+    )
+
+    assert told[0] == (had, len(IDS))
+    assert told[-1] == (len(IDS), len(IDS))
+    assert told == sorted(told)
+
+
 def test_the_cache_gives_the_same_records(base: Base, tmp_path_factory: pytest.TempPathFactory) -> None:
     whole = records_of(base)
 
