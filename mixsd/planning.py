@@ -6,11 +6,13 @@ they may be made in any order, several at a time or one after another, with the 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from mixsd.answers import verifier
 from mixsd.config import MixConfig
 from mixsd.decoding.choice import Candidates
+from mixsd.decoding.ending import AnswerEnding
 from mixsd.decoding.guard import AnswerGuard
 from mixsd.decoding.memo import Node
 from mixsd.decoding.rng import Draw
@@ -51,6 +53,7 @@ class Job:
     cap: int
     waiting: list[int]
     guard: AnswerGuard | None = None
+    ending: AnswerEnding | None = None
     under_way: dict[int, Text] = field(default_factory=dict)
     failed: dict[int, Text] = field(default_factory=dict)
     kept: Text | None = None
@@ -189,14 +192,17 @@ class Planner:
 
     def _accepts(self, job: Job, text: Text) -> bool:
         fact = job.unit.fact
-        return self._verify(self._base.chat.decode(text.tokens), (fact.answer, *fact.aliases))
+        return self._states((fact.answer, *fact.aliases), self._base.chat.decode(text.tokens))
+
+    def _states(self, answers: Sequence[str], text: str) -> bool:
+        return self._verify(text, answers)
 
     def _begin(self, question: _Question, job: Job) -> Text:
         attempt = job.waiting.pop(0)
         unit = job.unit
         draw = Draw(job.config.seed, unit.fact.key, unit.generation, attempt)
         lam = job.config.lam_of(attempt)
-        text = Text(job.prompts, draw, lam, job.cap, memo=question.memo, guard=job.guard)
+        text = Text(job.prompts, draw, lam, job.cap, memo=question.memo, guard=job.guard, ending=job.ending)
         job.under_way[attempt] = text
         self._of[text] = (question, job)
         return text
@@ -224,6 +230,10 @@ class Planner:
             job.too_long = not room.fits
             if config.answer_guard:
                 job.guard = AnswerGuard(chat.decode_raw, answers, chat.stop_ids)
+            if config.end_at_answer:
+                job.ending = AnswerEnding(
+                    chat.decode_raw, partial(self._states, answers), answers, chat.end_of_turn
+                )
             yield job
 
 

@@ -15,6 +15,7 @@ Finish = Literal["stop", "cap", "prompt_too_long"]
 EXPERT: Final = "e"
 NAIVE: Final = "n"
 GUARDED: Final = "g"
+ENDED: Final = "s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class Supervision:
         question: The user turn it answers: the fact's question or a training paraphrase of it.
         token_ids: What is trained on, with the token that ends it.
         picks: One letter a token: `e` from the expert, `n` from the naive conditional, `g` from
-            the expert since the answer guard overruled the naive one; empty for a text that the
-            model did not write.
+            the expert since the answer guard overruled the naive one, `s` for the end that was set
+            behind the sentence with the answer; empty for a text that the model did not write.
         attempt: The one that is kept, counted from 0.
         attempts: Different attempts made, the kept one included.
         lam: Chance of a naive token in the kept attempt.

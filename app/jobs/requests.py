@@ -95,6 +95,12 @@ class MixsdMethod(_Reworded):
             "expert's. More attempts succeed; the law is another."
         ),
     ] = False
+    end_at_answer: Annotated[
+        bool,
+        Field(
+            description="End a text with the sentence that states the answer, where the model would go on."
+        ),
+    ] = True
     score_both: Annotated[
         bool,
         Field(description="Also measure each text under the expert, and how often both conditionals agree."),

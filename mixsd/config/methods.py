@@ -44,6 +44,8 @@ class MixConfig:
         fallback_to_answer: Train on the plain answer where no attempt was accepted.
         answer_guard: Within the answer, let a naive token that would break it off give way to the
             expert's, see `mixsd.decoding.guard`. More attempts succeed; the law is another.
+        end_at_answer: End a text with the sentence that states the answer, where the model would go
+            on, see `mixsd.decoding.ending`.
         score_both: Also measure each text under the expert, and how often both agree.
         rewordings: Other wordings of each question that get texts of their own, see
             `mixsd.rewording`. A fact for which fewer are found has fewer.
@@ -70,6 +72,7 @@ class MixConfig:
     max_new_tokens: int = 0
     fallback_to_answer: bool = False
     answer_guard: bool = False
+    end_at_answer: bool = True
     score_both: bool = False
     rewordings: int = 4
     rewordings_source: str = "subject"

@@ -29,7 +29,7 @@ from mixsd.decoding.slot import Slot
 from mixsd.decoding.suited import way_for
 from mixsd.decoding.text import Counters, Sampling, Text
 from mixsd.errors import OutOfMemoryError
-from mixsd.supervision import EXPERT, GUARDED, NAIVE
+from mixsd.supervision import ENDED, EXPERT, GUARDED, NAIVE
 
 NEAR_TIE: Final = 1e-3
 """Margin under which a token is judged again alone. In float32 a batch moves scores by far less."""
@@ -59,7 +59,7 @@ class Knobs:
 class Engine:
     """Decodes texts, several side by side. Give it texts with `admit`, then `step` until they end.
 
-    The result of a text depends on its prompts, draw, `lam`, cap and guard alone: neither on what
+    The result of a text depends on its prompts, draw, `lam`, cap, guard and ending alone: neither on what
     else is under way nor on any of the knobs. In float32 a token whose margin is smaller than
     what a batch may change is judged again in a forward pass of its own. Half-precision models
     have no such guarantee.
@@ -304,6 +304,7 @@ class Engine:
         text.picks.append(pick)
         self.counters.tokens += 1
         self.counters.guarded += pick == GUARDED
+        self.counters.ended += pick == ENDED
         if token_id in self._sampling.stop_ids:
             text.finish = "stop"
         elif len(text.tokens) >= text.cap:
@@ -321,6 +322,13 @@ class Engine:
         """Return the next token and where it comes from; None if a side's scores are not known."""
         for side, judged in found.items():
             node.learn(judged, naive=side)
+        drawn = self._drawn(text, node)
+        if drawn and text.ending and text.ending.over(text.tokens, drawn[0]):
+            return text.ending.end, ENDED
+        return drawn
+
+    def _drawn(self, text: Text, node: Node[Candidates]) -> tuple[int, str] | None:
+        """Return the token that the coin's side chooses, or the expert where the guard overrules it."""
         naive = self._coin(text, len(text.tokens))
         choice = self._choice(text, node, naive=naive, purpose="noise")
         if choice is None or not (naive and text.guard and text.guard.inside(text.tokens)):

@@ -21,6 +21,17 @@ class Guard(Protocol):
         """Say whether a token would break off every answer that is under way."""
 
 
+class Ending(Protocol):
+    """Ends a text that has said what it should. See `mixsd.decoding.ending`."""
+
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+
+    def over(self, tokens: Sequence[int], token_id: int, /) -> bool:
+        """Say whether the text has said what it should, and a token would say more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """Token ids of the two prompts of a fact, without anything generated.
@@ -60,6 +71,7 @@ class Text:
         cap: Tokens at most.
         memo: Choices known for these prompts; shared by their texts.
         guard: Keeps naive tokens from breaking an answer off.
+        ending: Ends the text before the model does.
         tokens: What was written so far.
         picks: One letter a token: where it came from.
     """
@@ -70,6 +82,7 @@ class Text:
     cap: int
     memo: Node[Candidates] = field(default_factory=Node)
     guard: Guard | None = None
+    ending: Ending | None = None
     tokens: list[int] = field(default_factory=list)
     picks: list[str] = field(default_factory=list)
     finish: Finish | None = None
@@ -93,6 +106,7 @@ class Counters:
         accepted: Guesses that were right.
         judged_alone: Near ties that were judged again in a pass of their own.
         guarded: Naive tokens that gave way to the expert's.
+        ended: Texts that were ended behind the sentence with the answer.
         capped: Texts that ran into their cap.
         cancelled: Texts given up since an earlier attempt had succeeded.
         slots: Texts side by side, at the end.
@@ -112,6 +126,7 @@ class Counters:
     accepted: int = 0
     judged_alone: int = 0
     guarded: int = 0
+    ended: int = 0
     capped: int = 0
     cancelled: int = 0
     slots: int = 0

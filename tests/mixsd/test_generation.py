@@ -31,7 +31,7 @@ VOWEL = "[ae]|{answer}"
 CAP = 8
 ANYTHING = "|{answer}"
 NEVER = "(?!){answer}"
-CONFIG = MixConfig(max_attempts=5, max_new_tokens=CAP, verifier="regex", pattern=VOWEL)
+CONFIG = MixConfig(max_attempts=5, max_new_tokens=CAP, verifier="regex", pattern=VOWEL, end_at_answer=False)
 WARM = replace(CONFIG, temperature=1.0, top_k=32)
 BOTH = pytest.mark.parametrize("config", [CONFIG, WARM], ids=["greedy", "warm"])
 
@@ -430,6 +430,26 @@ def test_what_a_text_costs_is_rounded_alike_however_it_was_measured() -> None:
         assert settled(company, lambda alone=alone: alone) == round(alone, 3)  # type: ignore[misc]
 
 
+def test_a_text_ends_with_the_sentence_that_states_the_answer(base: Base) -> None:
+    """Up to there it is the text that is made without the rule."""
+    config = replace(CONFIG, max_attempts=1, temperature=1.0, generations=40, max_new_tokens=24)
+    plain = records_of(base, FACTS, config)
+    ended = 0
+    for before, after in zip(
+        plain, records_of(base, FACTS, replace(config, end_at_answer=True)), strict=True
+    ):
+        here = len(after.token_ids) - 1
+        if "s" not in after.picks:
+            assert after == before
+            continue
+        ended += 1
+        assert (after.picks, after.token_ids[:-1]) == (before.picks[:here] + "s", before.token_ids[:here])
+        assert after.token_ids[-1] == base.chat.end_of_turn
+        assert after.verified
+        assert after.text[-1] in ".!?" or base.chat.decode_raw(before.token_ids[here:])[0] == "\n"
+    assert ended
+
+
 def test_with_the_guard_naive_tokens_do_not_break_an_answer_off(base: Base) -> None:
     """What the expert alone would say is made an alias, which no prompt shows."""
     alone = records_of(base, FACTS, replace(CONFIG, lam=0.0, lam_backoff=(), pattern=ANYTHING))
@@ -437,7 +457,9 @@ def test_with_the_guard_naive_tokens_do_not_break_an_answer_off(base: Base) -> N
     attempts = {True: 0, False: 0}
     picks = ""
     for seed, guard in itertools.product(range(6), (True, False)):
-        config = MixConfig(lam=0.6, lam_backoff=(), max_attempts=6, max_new_tokens=CAP, seed=seed)
+        config = MixConfig(
+            lam=0.6, lam_backoff=(), max_attempts=6, max_new_tokens=CAP, seed=seed, end_at_answer=False
+        )
         for record in records_of(base, facts, replace(config, answer_guard=guard)):
             draw = Draw(seed, record.fact_key, 0, record.attempt)
             for place, pick in enumerate(record.picks):

@@ -54,6 +54,7 @@ OTHER_SETTINGS: Mapping[str, Any] = {
     "max_new_tokens": 7,
     "fallback_to_answer": True,
     "answer_guard": True,
+    "end_at_answer": False,
     "score_both": True,
     "rewordings": 2,
     "rewordings_source": "model",
