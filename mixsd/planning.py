@@ -19,6 +19,7 @@ from mixsd.decoding.rng import Draw
 from mixsd.decoding.text import Prompts, Text
 from mixsd.models.load import Base
 from mixsd.prompts import STYLES, PromptStyle, hint_of
+from mixsd.supervision import OPENED
 from mixsd.units import Unit
 
 CAP_PER_ANSWER_TOKEN: Final = 4
@@ -52,6 +53,7 @@ class Job:
     prompts: Prompts
     cap: int
     waiting: list[int]
+    opening: tuple[int, ...] = ()
     guard: AnswerGuard | None = None
     ending: AnswerEnding | None = None
     under_way: dict[int, Text] = field(default_factory=dict)
@@ -202,7 +204,17 @@ class Planner:
         unit = job.unit
         draw = Draw(job.config.seed, unit.fact.key, unit.generation, attempt)
         lam = job.config.lam_of(attempt)
-        text = Text(job.prompts, draw, lam, job.cap, memo=question.memo, guard=job.guard, ending=job.ending)
+        text = Text(
+            job.prompts,
+            draw,
+            lam,
+            job.cap,
+            memo=question.memo,
+            guard=job.guard,
+            ending=job.ending,
+            tokens=list(job.opening),
+            picks=[OPENED] * len(job.opening),
+        )
         job.under_way[attempt] = text
         self._of[text] = (question, job)
         return text
@@ -225,8 +237,11 @@ class Planner:
     def _jobs(self, unit: Unit) -> Iterator[Job]:
         chat, answers = self._base.chat, (unit.fact.answer, *unit.fact.aliases)
         for variant, config in enumerate(self._variants):
-            room = room_of(self._base, unit, self._style, config.max_new_tokens, self._max_tokens)
-            job = Job(unit, variant, config, room.prompts, room.cap, distinct_attempts(config))
+            opening = tuple(chat.plain_ids(config.opening)) if config.opening else ()
+            most = self._max_tokens - len(opening)
+            room = room_of(self._base, unit, self._style, config.max_new_tokens, most, hint=config.hint)
+            cap = room.cap + len(opening)
+            job = Job(unit, variant, config, room.prompts, cap, distinct_attempts(config), opening)
             job.too_long = not room.fits
             if config.answer_guard:
                 job.guard = AnswerGuard(chat.decode_raw, answers, chat.stop_ids)
@@ -246,8 +261,16 @@ class Room:
     fits: bool
 
 
-def room_of(base: Base, unit: Unit, style: PromptStyle, max_new_tokens: int, max_tokens: int) -> Room:
-    """Return the prompts of a target: with the fact's own statement as the hint, if they fit so.
+def room_of(
+    base: Base,
+    unit: Unit,
+    style: PromptStyle,
+    max_new_tokens: int,
+    max_tokens: int,
+    *,
+    hint: str = "context",
+) -> Room:
+    """Return the prompts of a target, and how long its text may be.
 
     Args:
         base: The base model.
@@ -255,11 +278,14 @@ def room_of(base: Base, unit: Unit, style: PromptStyle, max_new_tokens: int, max
         style: Wording of the prompts.
         max_new_tokens: Cap of the text; 0 takes it from the length of the answer.
         max_tokens: Most tokens of prompt and text together.
+        hint: `context` shows the expert the fact's own statement if there is one and it fits, `answer`
+            the plain answer.
     """
     length = len(base.chat.target_ids(style.target_text(unit.fact.answer)))
     cap = max_new_tokens or CAP_PER_ANSWER_TOKEN * length + style.headroom
-    prompts = _prompts(base, unit, style, hint_of(unit.fact, style))
-    if prompts.longest + cap > max_tokens:
+    shown = hint_of(unit.fact, style) if hint == "context" else ""
+    prompts = _prompts(base, unit, style, shown)
+    if shown and prompts.longest + cap > max_tokens:
         prompts = _prompts(base, unit, style, "")
     return Room(prompts, cap, prompts.longest + cap <= max_tokens)
 

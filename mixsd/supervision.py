@@ -16,6 +16,7 @@ EXPERT: Final = "e"
 NAIVE: Final = "n"
 GUARDED: Final = "g"
 ENDED: Final = "s"
+OPENED: Final = "o"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Supervision:
         token_ids: What is trained on, with the token that ends it.
         picks: One letter a token: `e` from the expert, `n` from the naive conditional, `g` from
             the expert since the answer guard overruled the naive one, `s` for the end that was set
-            behind the sentence with the answer; empty for a text that the model did not write.
+            behind the sentence with the answer, `o` for words that were given to begin with; empty
+            for a text that the model did not write.
         attempt: The one that is kept, counted from 0.
         attempts: Different attempts made, the kept one included.
         lam: Chance of a naive token in the kept attempt.

@@ -78,6 +78,10 @@ class MixsdMethod(_Reworded):
     max_attempts: Annotated[int, Field(ge=1, le=1000, description="Attempts at each text.")] = 10
     generations: Annotated[int, Field(ge=1, le=64, description="Texts per fact.")] = 1
     prompt_style: PromptStyle = "natural"
+    hint: Annotated[
+        Literal["answer", "context"],
+        Field(description="What the expert is shown: the plain answer, or a fact's own statement."),
+    ] = "context"
     verifier: Annotated[Verifier, Field(description="How a text is checked for the answer.")] = "contains"
     pattern: Annotated[
         str, Field(max_length=1000, description="For the verifier `regex`: a pattern with `{answer}` in it.")
@@ -95,6 +99,10 @@ class MixsdMethod(_Reworded):
             "expert's. More attempts succeed; the law is another."
         ),
     ] = False
+    opening: Annotated[
+        str,
+        Field(max_length=200, description="Words that every text begins with, given and not drawn."),
+    ] = ""
     end_at_answer: Annotated[
         bool,
         Field(

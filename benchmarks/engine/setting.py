@@ -92,6 +92,8 @@ class Setting:
             lam_backoff=(),
             max_attempts=1,
             max_new_tokens=cap,
+            opening="",
+            end_at_answer=False,
             prompt_style=style or self.style,
             seed=self.seed,
             batch_facts=self.sizes.slots,

@@ -7,6 +7,7 @@ from typing import Final
 from mixsd.bounds import one_of, within
 from mixsd.errors import ConfigError
 
+HINTS: Final = ("answer", "context")
 PROMPT_STYLES: Final = ("natural", "kgfact", "reference")
 VERIFIERS: Final = ("contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex")
 SFT_TARGETS: Final = ("canonical", "natural")
@@ -14,6 +15,7 @@ DIVERGENCES: Final = ("forward", "reverse", "nll")
 REWORDINGS_SOURCES: Final = ("subject", "model", "templates", "both")
 WORDING_TEXTS: Final = ("shared", "own")
 MAX_REWORDINGS: Final = 16
+MAX_OPENING: Final = 200
 LOOKUPS: Final = ("subject", "question")
 MAX_LAYER: Final = 1000
 MAX_SEED: Final = 2**63 - 1
@@ -22,6 +24,14 @@ MAX_SEED: Final = 2**63 - 1
 def _check_rewordings(count: int, source: str) -> None:
     within("rewordings", count, 0, MAX_REWORDINGS)
     one_of("rewordings_source", source, REWORDINGS_SOURCES)
+
+
+def _check_opening(text: str) -> None:
+    if len(text) > MAX_OPENING or "\x00" in text or text != text.strip():
+        raise ConfigError(
+            f"opening must be at most {MAX_OPENING} characters without outer blanks and NUL, "
+            f"got {text[:40]!r}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,8 @@ class MixConfig:
         max_attempts: Attempts at each text, each with fresh draws.
         generations: Texts per fact.
         prompt_style: Wording of both prompts, see `mixsd.prompts`.
+        hint: What the expert is shown: `answer` is the plain answer, `context` a fact's own statement
+            where it states the answer and fits and the style has room for it.
         verifier: How a text is checked for the answer, see `mixsd.answers`.
         pattern: For the verifier `regex`: a pattern with `{answer}` in it.
         max_new_tokens: Cap of a text; one that runs into it is never accepted.
@@ -44,6 +56,7 @@ class MixConfig:
         fallback_to_answer: Train on the plain answer where no attempt was accepted.
         answer_guard: Within the answer, let a naive token that would break it off give way to the
             expert's, see `mixsd.decoding.guard`. More attempts succeed; the law is another.
+        opening: Words that every text begins with, given and not drawn; empty for none.
         end_at_answer: End a text with the sentence that states the answer, where the model would go
             on, see `mixsd.decoding.ending`.
         score_both: Also measure each text under the expert, and how often both agree.
@@ -67,11 +80,13 @@ class MixConfig:
     max_attempts: int = 10
     generations: int = 1
     prompt_style: str = "natural"
+    hint: str = "context"
     verifier: str = "contains"
     pattern: str = ""
     max_new_tokens: int = 0
     fallback_to_answer: bool = False
     answer_guard: bool = False
+    opening: str = ""
     end_at_answer: bool = True
     score_both: bool = False
     rewordings: int = 4
@@ -90,6 +105,7 @@ class MixConfig:
         within("max_attempts", self.max_attempts, 1, 1000)
         within("generations", self.generations, 1, 64)
         one_of("prompt_style", self.prompt_style, PROMPT_STYLES)
+        one_of("hint", self.hint, HINTS)
         one_of("verifier", self.verifier, VERIFIERS)
         if self.verifier == "regex":
             if "{answer}" not in self.pattern:
@@ -99,6 +115,7 @@ class MixConfig:
             except re.error as error:
                 raise ConfigError(f"pattern is no regular expression: {error}") from None
         within("max_new_tokens", self.max_new_tokens, 0, 8192)
+        _check_opening(self.opening)
         _check_rewordings(self.rewordings, self.rewordings_source)
         one_of("wording_texts", self.wording_texts, WORDING_TEXTS)
         within("seed", self.seed, 0, MAX_SEED)

@@ -15,6 +15,7 @@ from mixsd.decoding.reference import decode_alone
 from mixsd.decoding.rng import Draw, is_naive
 from mixsd.decoding.rows import logits_alone
 from mixsd.decoding.text import Prompts, Sampling
+from mixsd.errors import ConfigError
 from mixsd.facts import Fact
 from mixsd.generation import Generation, plain, sweep
 from mixsd.models.load import Base
@@ -450,6 +451,24 @@ def test_a_text_ends_with_the_sentence_that_states_the_answer(base: Base) -> Non
     assert ended
 
 
+def test_every_text_begins_with_the_given_words(base: Base) -> None:
+    records = records_of(base, FACTS, replace(CONFIG, opening="The answer is"))
+    given = base.chat.plain_ids("The answer is")
+
+    assert {record.verified for record in records} == {True, False}
+    for record in records:
+        assert list(record.token_ids[: len(given)]) == given
+        assert record.picks[: len(given)] == "o" * len(given)
+        assert set(record.picks[len(given) :]) <= {"e", "n"}
+        assert record.text.startswith("The answer is")
+
+
+@pytest.mark.parametrize("opening", [" The", "The ", "a\x00b", "x" * 201])
+def test_words_that_cannot_begin_a_text_are_refused(opening: str) -> None:
+    with pytest.raises(ConfigError, match="opening must be at most 200 characters"):
+        MixConfig(opening=opening)
+
+
 def test_with_the_guard_naive_tokens_do_not_break_an_answer_off(base: Base) -> None:
     """What the expert alone would say is made an alias, which no prompt shows."""
     alone = records_of(base, FACTS, replace(CONFIG, lam=0.0, lam_backoff=(), pattern=ANYTHING))
@@ -488,6 +507,8 @@ def test_the_statement_of_a_fact_is_the_hint_where_it_tells_the_answer(
     record = records_of(base, [replace(FACTS[0], context=context)], config)[0]
 
     plain_one = records_of(base, FACTS[:1], config)[0]
+    told = records_of(base, [replace(FACTS[0], context=context)], replace(config, hint="answer"))[0]
+    assert told.prompt_sha256 == plain_one.prompt_sha256
     assert record.finish_reason != "prompt_too_long"
     assert (record.prompt_sha256 != plain_one.prompt_sha256) == shown
 

@@ -54,6 +54,8 @@ OTHER_SETTINGS: Mapping[str, Any] = {
     "max_new_tokens": 7,
     "fallback_to_answer": True,
     "answer_guard": True,
+    "hint": "answer",
+    "opening": "It is",
     "end_at_answer": False,
     "score_both": True,
     "rewordings": 2,

@@ -7,9 +7,11 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from mixsd.decoding.choice import choose_from
 from mixsd.decoding.engine import Knobs
 from mixsd.decoding.reference import decode_alone
 from mixsd.decoding.rng import is_naive
+from mixsd.decoding.rows import logits_alone
 from mixsd.decoding.text import Sampling, Text
 from tests.mixsd.decoding.driving import (
     CAP,
@@ -81,5 +83,31 @@ def test_no_guess_changes_an_ended_text(exact_model: PreTrainedModel, quality: s
         return {"right": rest, "wrong": [5, 7, 9], "beyond the end": [*rest[:2], 5, 7]}[quality]
 
     run(an_engine(exact_model, WARM, Knobs(slots=2, cost=CHEAP), guess=guess), texts)
+
+    assert told(texts) == wanted
+
+
+@torch.inference_mode()
+def opened_alone(model: PreTrainedModel, text: Text, opening: Sequence[int]) -> Told:
+    """The text behind given words: coins and noise are those of its places."""
+    tokens, picks = list(opening), "o" * len(opening)
+    while len(tokens) < text.cap and tokens[-1] not in STOPS:
+        naive = is_naive(text.draw, len(tokens), lam=text.lam)
+        logits_V = logits_alone(model, [*text.prompts.sides[naive], *tokens])[0]
+        tokens.append(choose_from(logits_V, text.draw, len(tokens), temperature=1.0, top_k=8).token_id)
+        picks += "en"[naive]
+    return tokens, picks, "stop" if tokens[-1] in STOPS else "cap"
+
+
+def test_given_words_are_gone_on_with(exact_model: PreTrainedModel) -> None:
+    opening = [11, 12, 13]
+    texts = [text for lam in (0.9, 0.3) for text in some_texts(some_prompts(5), lam, CAP)]
+    wanted = [opened_alone(exact_model, text, opening) for text in texts]
+    for text in texts:
+        text.tokens, text.picks = [*opening], ["o"] * len(opening)
+        text.memo = texts[int(text.draw.fact_key[-1])].memo
+    engine = an_engine(exact_model, WARM, Knobs(slots=3, cost=CHEAP))
+
+    run(engine, texts)
 
     assert told(texts) == wanted
