@@ -17,7 +17,7 @@ up: .venv/ready ## Serve the API and run jobs on this machine, until Ctrl-C.
 	$(BIN)/mixsd up
 
 test: .venv/ready ## Pass the tests, on SQLite and on Postgres and Redis.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 check: .venv/ready ## Look at format, lint, types and imports.
 	$(BIN)/ruff format --check

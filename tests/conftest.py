@@ -1,5 +1,6 @@
 """A migrated database on SQLite and on Postgres, and servers to talk to."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +12,12 @@ import migrations
 from app.db.engine import Database, make_engine
 from app.tables import Base
 from tests import servers
+
+
+# Several workers share the cores: each, and what it starts, computes with its share and does not spin.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 @pytest.fixture(scope="session")
