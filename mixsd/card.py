@@ -91,14 +91,20 @@ def _outcomes(counts: Mapping[str, int]) -> str:
 def _scores(scores: Sequence[Mapping[str, Any]], confidence: float) -> str:
     if not scores:
         return "Nothing was measured."
-    head = f"| suite | metric | n | base | adapter | difference | {confidence:.0%} interval |"
+    head = f"| suite | metric | n | base | adapter | difference | its {confidence:.0%} interval |"
     rows = [
         f"| {_SUITES.get(row['suite'], row['suite'])} | {row['metric'].replace('_', ' ')} | {row['n']} "
-        f"| {_number(row['base'])} | {_number(row['adapter'])} | {_number(row['difference'], '+')} "
-        f"| {_number(row['low'], '+')} to {_number(row['high'], '+')} |"
+        f"| {_with_interval(row, 'base')} | {_with_interval(row, 'adapter')} "
+        f"| {_number(row['difference'], '+')} | {_number(row['low'], '+')} to {_number(row['high'], '+')} |"
         for row in scores
     ]
     return "\n".join((head, "|---|---|---:|---:|---:|---:|---:|", *rows))
+
+
+def _with_interval(row: Mapping[str, Any], name: str) -> str:
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    interval = "" if low is None or high is None else f" ({_number(low)} to {_number(high)})"
+    return f"{_number(row[name])}{interval}"
 
 
 def _number(value: float | None, sign: str = "") -> str:

@@ -6,12 +6,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine, create_engine, delete, make_url, text
 
 import migrations
 from app.db.engine import Database, make_engine
 from app.tables import Base
 from tests import servers
+
+settings.register_profile("ours", deadline=None)  # a slow machine is no failure
+settings.load_profile("ours")
 
 
 # Several workers share the cores: each, and what it starts, computes with its share and does not spin.

@@ -1,7 +1,7 @@
 """Tables and migrations agree, up and down."""
 
 from alembic import command
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 
 import migrations
 
@@ -16,3 +16,25 @@ def test_downgrade_leaves_nothing_and_upgrade_brings_it_back(engine: Engine) -> 
 
     migrations.upgrade(engine)
     assert "jobs" in inspect(engine).get_table_names()
+
+
+def test_scores_that_are_there_learn_whether_less_is_better(engine: Engine) -> None:
+    config = migrations.config_for(engine)
+    command.downgrade(config, "0001_initial")
+    with engine.begin() as connection:
+        add = "INSERT INTO evaluations (id, project_id, created_at) VALUES ('e', 'prj_default', '2026-11-24')"
+        connection.execute(text(add))
+        scores = "INSERT INTO scores (evaluation_id, suite, metric, n) VALUES ('e', :suite, :metric, 3)"
+        for suite, metric in (("drift", "nats_per_token"), ("recall", "accuracy")):
+            connection.execute(text(scores), {"suite": suite, "metric": metric})
+
+    migrations.upgrade(engine)
+
+    with engine.begin() as connection:
+        rows = connection.execute(text("SELECT suite, n, base_low, lower_is_better FROM scores")).all()
+        connection.execute(text("DELETE FROM evaluations"))
+    assert sorted((row[0], row[1], row[2], bool(row[3])) for row in rows) == [
+        ("drift", 3, None, True),
+        ("recall", 3, None, False),
+    ]
+    command.check(config)

@@ -35,7 +35,7 @@ class FactVerdict:
 
 @dataclass(frozen=True, slots=True)
 class SuiteScore:
-    """One figure. `difference` is adapter - base, `low` to `high` its interval."""
+    """One figure, as `mixsd.evaluation.statistics.Score` has it."""
 
     suite: str
     metric: str
@@ -45,6 +45,14 @@ class SuiteScore:
     difference: float | None
     low: float | None
     high: float | None
+    base_low: float | None = None
+    base_high: float | None = None
+    adapter_low: float | None = None
+    adapter_high: float | None = None
+    gained: int | None = None
+    lost: int | None = None
+    p_value: float | None = None
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, JsonObject
@@ -42,7 +42,11 @@ class FactResult(Base):
 
 
 class Score(Base):
-    """One figure of an evaluation: base, adapter, their paired difference and its interval."""
+    """One figure of an evaluation: base, adapter, their intervals, their paired difference and its own.
+
+    `gained` and `lost` items, and the p value of McNemar's test on them, are of shares alone. What is
+    null was not computed, say because the evaluation is older than the column.
+    """
 
     __tablename__ = "scores"
 
@@ -57,3 +61,11 @@ class Score(Base):
     difference: Mapped[float | None]
     low: Mapped[float | None]
     high: Mapped[float | None]
+    base_low: Mapped[float | None]
+    base_high: Mapped[float | None]
+    adapter_low: Mapped[float | None]
+    adapter_high: Mapped[float | None]
+    gained: Mapped[int | None]
+    lost: Mapped[int | None]
+    p_value: Mapped[float | None]
+    lower_is_better: Mapped[bool] = mapped_column(default=False, server_default=false())

@@ -77,7 +77,7 @@ class Counts(BaseModel):
 
 
 class ScoreRead(BaseModel):
-    """A figure of base and adapter, their difference, and the interval it lies in."""
+    """A figure of base and adapter, their difference, and the intervals that these lie in."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -87,8 +87,20 @@ class ScoreRead(BaseModel):
     base: float | None
     adapter: float | None
     difference: Annotated[float | None, Field(description="Adapter minus base.")]
-    low: Annotated[float | None, Field(description="Paired bootstrap, at `confidence`.")]
+    low: Annotated[float | None, Field(description="Of the difference: paired bootstrap, at `confidence`.")]
     high: float | None
+    base_low: Annotated[
+        float | None, Field(description="Of `base`, at `confidence`: Wilson's for a share, else bootstrap.")
+    ] = None
+    base_high: float | None = None
+    adapter_low: float | None = None
+    adapter_high: float | None = None
+    gained: Annotated[int | None, Field(description="Items that only the adapter has right.")] = None
+    lost: Annotated[int | None, Field(description="Items that only the base model has right.")] = None
+    p_value: Annotated[
+        float | None, Field(description="McNemar's exact test that neither is better, two-sided; of a share.")
+    ] = None
+    lower_is_better: Annotated[bool, Field(description="Whether it is a loss.")] = False
 
 
 class PhaseRead(BaseModel):

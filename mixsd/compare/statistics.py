@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mixsd.evaluation.intervals import t_quantile
+
 Row = Mapping[str, Any]
 
 
@@ -149,40 +151,3 @@ def over_seeds(values: Sequence[float], confidence: float) -> Figure:
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     half = t_quantile(n - 1, confidence) * math.sqrt(variance / n)
     return Figure(mean, n, mean - half, mean + half, "seeds")
-
-
-def t_quantile(freedom: int, confidence: float) -> float:
-    """Return the t within which a share `confidence` of Student's distribution lies, both sides.
-
-    By bisection of its distribution function over the angle atan(t / sqrt(freedom)).
-
-    Example:
-        >>> [round(t_quantile(freedom, 0.95), 3) for freedom in (1, 2, 9)]
-        [12.706, 4.303, 2.262]
-    """
-    low, high = 0.0, math.pi / 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _share_within(middle, freedom) < confidence else (low, middle)
-    return math.sqrt(freedom) * math.tan(low)
-
-
-def _share_within(angle: float, freedom: int) -> float:
-    """Return the share of Student's distribution within an angle.
-
-    The finite series for whole degrees of freedom, Abramowitz and Stegun 26.7.3 and 26.7.4.
-    """
-    cosine = math.cos(angle)
-    if freedom % 2 == 0:
-        term = total = 1.0
-        for k in range(2, freedom, 2):
-            term *= cosine**2 * (k - 1) / k
-            total += term
-        return math.sin(angle) * total
-    if freedom == 1:
-        return 2 * angle / math.pi
-    term = total = cosine
-    for k in range(3, freedom, 2):
-        term *= cosine**2 * (k - 1) / k
-        total += term
-    return 2 / math.pi * (angle + math.sin(angle) * total)

@@ -154,4 +154,5 @@ def _drift(base: Measured, adapter: Measured, config: EvalConfig) -> Score:
         adapter.open_nats,
         resamples=config.bootstrap,
         confidence=config.confidence,
+        lower_is_better=True,
     )

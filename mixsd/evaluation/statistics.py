@@ -1,15 +1,29 @@
 """Paired comparison of base and adapter on the same items."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
 
 import numpy as np
+
+from mixsd.evaluation.intervals import Interval, bootstrap, is_share, mcnemar, pairs_of, wilson
+
+_NOT_STORED: Final = {"base_marks", "adapter_marks"}
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A figure before and after. `difference` is adapter less base, `low` to `high` its interval."""
+    """A figure before and after. `difference` is adapter less base, `low` to `high` its interval.
+
+    Attributes:
+        n: Items that base and adapter were both measured on.
+        base_low: End of the interval of `base`, `base_high` the other; so with `adapter`.
+        gained: Items that only the adapter has right, of a share; `lost` those that only the base has.
+        p_value: Of McNemar's exact test that neither is better, of a share.
+        lower_is_better: Whether it is a loss, such as nats per token.
+        base_marks: What it was made from: a mark of each item; `adapter_marks` as well. They stay
+            in memory, and are no part of `to_json`.
+    """
 
     suite: str
     metric: str
@@ -19,9 +33,20 @@ class Score:
     difference: float | None
     low: float | None
     high: float | None
+    base_low: float | None = None
+    base_high: float | None = None
+    adapter_low: float | None = None
+    adapter_high: float | None = None
+    gained: int | None = None
+    lost: int | None = None
+    p_value: float | None = None
+    lower_is_better: bool = False
+    base_marks: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    adapter_marks: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        names = (item.name for item in fields(self) if item.name not in _NOT_STORED)
+        return {name: getattr(self, name) for name in names}
 
 
 def compare(
@@ -32,36 +57,63 @@ def compare(
     *,
     resamples: int,
     confidence: float,
+    lower_is_better: bool = False,
 ) -> Score:
-    """Return both means and a paired bootstrap interval of their difference.
+    """Return both means, their intervals, and a paired bootstrap interval of their difference.
 
-    Items are drawn with replacement, base and adapter of an item together, from a generator with
-    a fixed seed; the interval runs between percentiles of the resampled mean differences.
+    The interval of a share (marks of 0 and 1 alone) is Wilson's, that of any other mean comes from the
+    bootstrap. A share also has a p value, see `mixsd.evaluation.intervals.mcnemar`.
+
+    Args:
+        suite: Names what was asked.
+        metric: Names what the marks are.
+        base: A mark of the base model for each item.
+        adapter: Those of the adapter, in the same order.
+        resamples: How often the bootstrap draws items.
+        confidence: Of all intervals.
+        lower_is_better: Whether the marks are losses.
+
+    Raises:
+        ValueError: There are more marks of one than of the other.
 
     Example:
         >>> score = compare("x", "accuracy", [1, 0, 1, 0], [1, 1, 1, 0], resamples=1000, confidence=0.95)
-        >>> score.base, score.adapter, score.difference, score.low
-        (0.5, 0.75, 0.25, 0.0)
+        >>> score.base, score.adapter, score.difference, score.low, score.p_value
+        (0.5, 0.75, 0.25, 0.0, 1.0)
     """
+    if len(base) != len(adapter):
+        raise ValueError(f"{suite}: {len(base)} marks of the base model, {len(adapter)} of the adapter")
     if not base:
-        return Score(suite, metric, 0, None, None, None, None, None)
-    differences = np.asarray(adapter, dtype=np.float64) - np.asarray(base, dtype=np.float64)
-    n = len(differences)
-    dice = np.random.default_rng(20260516)
-    means = np.concatenate(
-        [
-            differences[dice.integers(n, size=(min(1000, resamples - k), n))].mean(-1)
-            for k in range(0, resamples, 1000)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return Score(suite, metric, 0, None, None, None, None, None, lower_is_better=lower_is_better)
+    n = len(base)
+    before, after = np.asarray(base, dtype=np.float64), np.asarray(adapter, dtype=np.float64)
+    gained = lost = p_value = None
+    if is_share(base, adapter):
+        of_base, of_adapter = (wilson(int(marks.sum()), n, confidence) for marks in (before, after))
+        (of_difference,) = bootstrap((after - before)[:, None], resamples=resamples, confidence=confidence)
+        pairs = pairs_of(base, adapter)
+        gained, lost, p_value = pairs.gained, pairs.lost, mcnemar(pairs.gained, pairs.lost)
+    else:
+        marks_N3 = np.stack([after - before, before, after], axis=1)
+        of_difference, of_base, of_adapter = bootstrap(marks_N3, resamples=resamples, confidence=confidence)
     return Score(
         suite,
         metric,
         n,
-        base=float(np.mean(base)),
-        adapter=float(np.mean(adapter)),
-        difference=float(differences.mean()),
-        low=float(low),
-        high=float(high),
+        base=float(before.mean()),
+        adapter=float(after.mean()),
+        difference=float((after - before).mean()),
+        **_ends("", of_difference),
+        **_ends("base_", of_base),
+        **_ends("adapter_", of_adapter),
+        gained=gained,
+        lost=lost,
+        p_value=p_value,
+        lower_is_better=lower_is_better,
+        base_marks=tuple(before.tolist()),
+        adapter_marks=tuple(after.tolist()),
     )
+
+
+def _ends(prefix: str, interval: Interval) -> dict[str, Any]:
+    return {f"{prefix}low": interval.low, f"{prefix}high": interval.high}

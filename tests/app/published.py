@@ -120,6 +120,8 @@ def _an_evaluation(database: Database, job_id: JobId, adapter_id: AdapterId, pro
         created_at=NOW,
     )
     figures = {"n": 3, "base": 0.0, "adapter": 0.75, "difference": 0.75, "low": 0.5, "high": 1.0}
+    figures |= {"base_low": 0.0, "base_high": 0.5, "adapter_low": 0.25, "adapter_high": 0.875}
+    figures |= {"gained": 2, "lost": 0, "p_value": 0.5}
     with database.begin() as session:
         session.add(evaluation)
         session.flush()

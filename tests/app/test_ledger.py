@@ -84,8 +84,27 @@ def test_a_report_sums_up_what_was_learned_and_lost(
         "regressed": 0,
         "skipped": 0,
     }
-    assert report["scores"][0]["suite"] == "recall"
-    assert (report["scores"][0]["low"], report["scores"][0]["high"], report["confidence"]) == (0.5, 1.0, 0.95)
+    assert report["scores"] == [
+        {
+            "suite": "recall",
+            "metric": "accuracy",
+            "n": 3,
+            "base": 0.0,
+            "base_low": 0.0,
+            "base_high": 0.5,
+            "adapter": 0.75,
+            "adapter_low": 0.25,
+            "adapter_high": 0.875,
+            "difference": 0.75,
+            "low": 0.5,
+            "high": 1.0,
+            "gained": 2,
+            "lost": 0,
+            "p_value": 0.5,
+            "lower_is_better": False,
+        }
+    ]
+    assert report["confidence"] == 0.95
     assert (report["training"]["steps"], report["supervision"]["mean_lam"]) == (12, 0.3)
     assert [(phase["phase"], phase["seconds"]) for phase in report["phases"]] == [
         ("generating", 6.0),

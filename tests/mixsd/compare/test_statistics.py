@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mixsd.compare.statistics import Figure, over_seeds, summaries, t_quantile
+from mixsd.compare.statistics import Figure, over_seeds, summaries
 
 
 def a_row(method: str, seed: int | None, recall: float, **more: Any) -> dict[str, Any]:
@@ -25,23 +25,6 @@ def a_row(method: str, seed: int | None, recall: float, **more: Any) -> dict[str
 
 def values_of(figure: Figure) -> tuple[float | None, ...]:
     return figure.mean, figure.low, figure.high
-
-
-@pytest.mark.parametrize(
-    ("freedom", "confidence", "quantile"),
-    [  # from printed tables
-        (1, 0.95, 12.706),
-        (2, 0.95, 4.303),
-        (3, 0.95, 3.182),
-        (4, 0.99, 4.604),
-        (7, 0.5, 0.711),
-        (10, 0.9, 1.812),
-        (29, 0.95, 2.045),
-        (120, 0.95, 1.980),
-    ],
-)
-def test_quantiles_are_those_of_the_tables(freedom: int, confidence: float, quantile: float) -> None:
-    assert t_quantile(freedom, confidence) == pytest.approx(quantile, abs=5.1e-4)
 
 
 def test_three_seeds_have_an_interval_of_student() -> None:

@@ -179,6 +179,8 @@ def test_general_knowledge_and_drift_are_scored_where_they_were_measured() -> No
     assert (first.base, first.adapter) == (1.0, (n - 1) / n)
     assert (second.suite, second.metric, second.n) == ("drift", "nats_per_token", 2)
     assert (second.base, second.adapter, second.difference) == (1.0, 1.75, 0.75)
+    assert (first.gained, first.lost, first.p_value, first.lower_is_better) == (0, 1, 1.0, False)
+    assert (second.p_value, second.lower_is_better, second.adapter_marks) == (None, True, (1.0, 2.5))
 
 
 def test_questions_come_in_one_order_with_the_answers_that_count() -> None:

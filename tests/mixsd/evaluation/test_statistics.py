@@ -3,8 +3,10 @@
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
+from mixsd.evaluation.intervals import bootstrap
 from mixsd.evaluation.statistics import Score, compare
 
 
@@ -76,4 +78,44 @@ def test_a_score_is_plain_data() -> None:
         "difference": 1.0,
         "low": 1.0,
         "high": 1.0,
+        "base_low": 0.0,
+        "base_high": pytest.approx(0.793, abs=1e-3),
+        "adapter_low": pytest.approx(0.207, abs=1e-3),
+        "adapter_high": 1.0,
+        "gained": 1,
+        "lost": 0,
+        "p_value": 1.0,
+        "lower_is_better": False,
     }
+
+
+def test_a_loss_has_intervals_of_the_bootstrap_and_no_p_value() -> None:
+    base, adapter = [0.5, 0.75, 1.5], [1.0, 1.25, 2.0]  # each item moves by a half
+
+    score = compare("drift", "nats", base, adapter, resamples=2000, confidence=0.99, lower_is_better=True)
+
+    assert (score.low, score.high, score.gained, score.lost, score.p_value) == (0.5, 0.5, None, None, None)
+    assert (score.base_low, score.base_high) == (0.5, 1.5)  # 1 of 27 draws takes one item thrice
+    assert score.lower_is_better
+
+
+def test_marks_stay_with_a_score_and_are_not_stored() -> None:
+    score = score_of([0.0, 1.0], [1.0, 1.0])
+
+    assert (score.base_marks, score.adapter_marks) == ((0.0, 1.0), (1.0, 1.0))
+    assert not any("marks" in name for name in score.to_json())
+
+
+def test_marks_of_other_items_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match="recall: 2 marks of the base model, 1 of the adapter"):
+        score_of([0.0, 1.0], [1.0])
+
+
+def test_many_items_are_drawn_a_few_at_a_time_with_the_same_result() -> None:
+    dice = np.random.default_rng(1)
+    marks = dice.random(5000)
+
+    (found,) = bootstrap(marks[:, None], resamples=1000, confidence=0.9)
+
+    drawn = np.random.default_rng(20260516).integers(5000, size=(1000, 5000))  # all at once
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(marks[drawn].mean(1), [0.05, 0.95])))
