@@ -21,6 +21,7 @@ from app.jobs import routes as jobs
 from app.ledger import routes as ledger
 from app.projects.models import DEFAULT_PROJECT
 from app.queue import CeleryDispatcher, Dispatcher, NullDispatcher
+from app.releases import routes as releases
 from app.settings import Settings
 from app.storage import ArtifactStore, LocalStore
 from app.web import health, openapi, problems
@@ -64,7 +65,7 @@ def build_app(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
-    for feature in (fact_sets, base_models, jobs, ledger, adapters, health):
+    for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, health):
         app.include_router(feature.router)
     openapi.install(app, FactSetCreate)
     return app

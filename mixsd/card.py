@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from mixsd.evaluation.gate_line import gate_line
+
 _SHOWN: Final = 20
 """Facts that the card lists; the ledger has them all."""
 _MEANINGS: Final = {
@@ -42,6 +44,7 @@ def render(
     results: Sequence[Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]],
     confidence: float,
+    gate: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the card as Markdown with the front matter that the Hub reads."""
     parts = [
@@ -52,6 +55,7 @@ def render(
         _outcomes(counts),
         "## Scores",
         _scores(scores, confidence),
+        *([f"{gate_line(gate)}."] if gate else []),
         "## What it was taught",
         _taught(results),
         "## How to load it",

@@ -23,6 +23,7 @@ from mixsd.cache import SupervisionCache
 from mixsd.config import Plan
 from mixsd.durable import disk_is_full, whole_folder, write_whole
 from mixsd.errors import ConfigError, DiskFullError
+from mixsd.evaluation import gate
 from mixsd.evaluation.judge import Judgement
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
@@ -66,9 +67,10 @@ class Workspace:
         """Take the folder for this run, or find that it is this run's already.
 
         Raises:
-            ConfigError: The folder holds another run, or the base model or its device cannot be
-                trained so.
+            ConfigError: The folder holds another run, the base model or its device cannot be
+                trained so, or the gate is on what these facts do not ask.
         """
+        gate.check(self.facts, self.plan.evaluation)
         run.check(self.base, self.plan)
         settings = {
             "base_model": run.base_digest(self.base),
@@ -180,7 +182,7 @@ class Workspace:
             {
                 "counts": judgement.counts,
                 "scores": [score.to_json() for score in judgement.scores],
-                **run.outcome_summary(records, self.plan, training),
+                **run.outcome_summary(records, self.plan, training, judgement),
                 "facts": [verdict.to_json() for verdict in judgement.verdicts],
             },
         )

@@ -1,7 +1,7 @@
 """From options, as they come in JSON or TOML, to a plan. Nothing here loads torch."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -11,6 +11,7 @@ from mixsd.config import (
     METHODS,
     RETAINED,
     EvalConfig,
+    GateConfig,
     LoraConfig,
     MethodConfig,
     Plan,
@@ -50,8 +51,17 @@ def plan_from(
             lora=_make(LoraConfig, "training", shape),
             retention=_retention(kind, retained),
         ),
-        evaluation=_make(EvalConfig, "evaluation", evaluation),
+        evaluation=_evaluation(evaluation),
     )
+
+
+def _evaluation(options: Mapping[str, Any]) -> EvalConfig:
+    settings = dict(options)
+    gate = settings.pop("gate", None)
+    if gate is not None and not isinstance(gate, Mapping):
+        raise ConfigError(f"evaluation.gate must be an object, got {gate!r}")
+    config = _make(EvalConfig, "evaluation", settings)
+    return config if gate is None else replace(config, gate=_make(GateConfig, "evaluation.gate", gate))
 
 
 def _retention(method: str, options: Any) -> RetentionConfig:
@@ -63,14 +73,23 @@ def _retention(method: str, options: Any) -> RetentionConfig:
     return _make(RetentionConfig, "training.retention", {**options, **kind})
 
 
-Config = TypeVar("Config", bound=MethodConfig | TrainConfig | EvalConfig | LoraConfig | RetentionConfig)
+Config = TypeVar(
+    "Config", bound=MethodConfig | TrainConfig | EvalConfig | GateConfig | LoraConfig | RetentionConfig
+)
 
 
 def _make(kind: type[Config], part: str, options: Mapping[Any, Any]) -> Config:
-    known = {item.name for item in fields(kind)} - {"lora", "retention"}
+    known = {item.name for item in fields(kind)} - {"gate", "lora", "retention"}
     for name in options:
         if name not in known:
             raise ConfigError(f"{part}.{name} is no setting; those are {', '.join(sorted(known))}")
+    for item in fields(kind):
+        if (
+            item.name in known - options.keys()
+            and item.default is MISSING
+            and item.default_factory is MISSING
+        ):
+            raise ConfigError(f"{part}.{item.name} is missing")
     types = {item.name: item.type for item in fields(kind)}
     values: dict[str, Any] = {
         name: _typed(f"{part}.{name}", value, types[name]) for name, value in options.items()

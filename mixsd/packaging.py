@@ -122,6 +122,7 @@ def write_package(
                 results=results,
                 scores=scores,
                 confidence=float(summary.get("confidence", 0.95)),
+                gate=summary.get("gate"),
             )
         )
         figures = {"counts": counts, "scores": list(scores), "summary": dict(summary)}

@@ -78,7 +78,7 @@ def check(base: Base, plan: Plan) -> None:
 def baseline_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
     """Return the digest of everything that decides what the base model answers."""
     suites = {"general": general().sha256, "open": open_prompts().sha256}
-    settings = plan.to_json()["evaluation"]
+    settings = _without_gate(plan.to_json()["evaluation"])
     return digest_of([base_digest(base), sha256_of_facts(facts), settings, suites, _versions()])
 
 
@@ -89,9 +89,16 @@ def supervision_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
 
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run, as plain data, without those that change nothing but rounding."""
+    """Return the settings of a run, as plain data, without those that change nothing but rounding.
+
+    Nor does the gate, which only judges what was measured.
+    """
     training = {name: value for name, value in settings["training"].items() if name not in _NOT_DECISIVE}
-    return {**settings, "training": training}
+    return {**settings, "training": training, "evaluation": _without_gate(settings["evaluation"])}
+
+
+def _without_gate(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in evaluation.items() if name != "gate"}
 
 
 def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> str:
@@ -338,15 +345,21 @@ def package(
         manifest=manifest(base, facts, records, plan, training),
         results=[verdict.to_json() for verdict in judgement.verdicts],
         scores=[score.to_json() for score in judgement.scores],
-        summary=outcome_summary(records, plan, training),
+        summary=outcome_summary(records, plan, training, judgement),
         created_at=created_at,
     )
 
 
-def outcome_summary(records: Sequence[Supervision], plan: Plan, training: dict[str, Any]) -> dict[str, Any]:
-    """Return how supervision and training went, in figures."""
-    confidence = plan.evaluation.confidence
-    return {"confidence": confidence, "supervision": summary(records), "training": training}
+def outcome_summary(
+    records: Sequence[Supervision], plan: Plan, training: dict[str, Any], judgement: Judgement
+) -> dict[str, Any]:
+    """Return how supervision and training went, in figures, and what the gate says if there is one."""
+    told = {
+        "confidence": plan.evaluation.confidence,
+        "supervision": summary(records),
+        "training": training,
+    }
+    return told if judgement.gate is None else {**told, "gate": judgement.gate.to_json()}
 
 
 def _versions() -> dict[str, str]:

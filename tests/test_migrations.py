@@ -18,6 +18,20 @@ def test_downgrade_leaves_nothing_and_upgrade_brings_it_back(engine: Engine) -> 
     assert "jobs" in inspect(engine).get_table_names()
 
 
+def test_a_step_back_and_forth_keeps_the_jobs_only_forward(engine: Engine) -> None:
+    command.downgrade(migrations.config_for(engine), "0001_initial")
+    migrations.upgrade(engine)
+
+    triggers = {
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+        "postgresql": "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal",
+    }
+    with engine.connect() as connection:
+        found = connection.execute(text(triggers[engine.dialect.name])).scalars().all()
+    assert found == ["jobs_only_forward"]
+    command.check(migrations.config_for(engine))
+
+
 def test_scores_that_are_there_learn_whether_less_is_better(engine: Engine) -> None:
     config = migrations.config_for(engine)
     command.downgrade(config, "0001_initial")

@@ -25,7 +25,7 @@ from app.jobs.models import Checkpoint, Job, Supervision
 from app.jobs.states import JobStatus, Phase
 from worker import checkpoints, phases
 from worker.phases import Pace
-from worker.publication import Publication, insert_publication
+from worker.publication import Publication, insert_publication, story_of
 from worker.transactions import read, write
 from worker.upsert import upsert
 
@@ -272,15 +272,18 @@ class Control:
             StopRequested: The job is being cancelled.
             LeaseLostError: The job is not ours any more.
         """
-        said = [
-            NewEvent("evaluation.completed", f"{len(publication.facts)} facts were judged"),
-            NewEvent("adapter.created", "the adapter was stored", data={"sha256": publication.sha256}),
-            NewEvent("job.succeeded", "the adapter is ready"),
-        ]
 
         def end(session: Session) -> None:
             now = self._database.now(session)
-            if leases.publish(session, self.job_id, self._claim.fence, now=now, new_events=said):
+            if leases.publish(
+                session,
+                self.job_id,
+                self._claim.fence,
+                now=now,
+                gate_status=publication.gate_status,
+                gate=publication.gate,
+                new_events=story_of(publication),
+            ):
                 job = session.scalars(select(Job).where(Job.id == self.job_id)).one()
                 insert_publication(session, job, publication, now=now)
                 self.crash_point("packaging.before_commit")

@@ -237,13 +237,14 @@ class _Attempt:
                 base_model=self._base.id,
                 base_revision=self._base.revision,
                 sha256=next(file.sha256 for file in files if file.path == "manifest.json"),
-                summary=run.outcome_summary(records, self._plan, training),
+                summary=run.outcome_summary(records, self._plan, training, judgement),
                 files=files,
                 facts=[
                     FactVerdict(place, verdict.fact.key, str(verdict.outcome), verdict.to_json())
                     for place, verdict in enumerate(judgement.verdicts)
                 ],
                 scores=[SuiteScore(**score.to_json()) for score in judgement.scores],
+                gate=judgement.gate.to_json() if judgement.gate else None,
             )
         )
 

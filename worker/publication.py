@@ -11,8 +11,11 @@ from sqlalchemy.orm import Session
 from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
 from app.db.base import JsonObject
 from app.evaluations.models import Evaluation, FactResult, Score
+from app.events.models import Level
+from app.events.repository import NewEvent
 from app.ids import AdapterId, EvaluationId, new_id
 from app.jobs.models import Job
+from mixsd.evaluation.gate_line import gate_line
 from worker.upsert import upsert
 
 
@@ -57,7 +60,10 @@ class SuiteScore:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An adapter with its evaluation. `sha256` is that of the manifest."""
+    """An adapter with its evaluation. `sha256` is that of the manifest.
+
+    `gate` is the JSON of `mixsd.evaluation.gate.Gate`, if the job has one.
+    """
 
     base_model: str
     base_revision: str
@@ -66,6 +72,39 @@ class Publication:
     files: Sequence[PublishedFile]
     facts: Sequence[FactVerdict]
     scores: Sequence[SuiteScore]
+    gate: JsonObject | None = None
+
+    @property
+    def gate_status(self) -> str | None:
+        return self.gate["status"] if self.gate else None
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the adapter is quarantined: its gate failed."""
+        return self.gate_status == "failed"
+
+
+def story_of(publication: Publication) -> list[NewEvent]:
+    """Return the events with which a job ends as succeeded."""
+    story = [
+        NewEvent("evaluation.completed", f"{len(publication.facts)} facts were judged"),
+        NewEvent("adapter.created", "the adapter was stored", data={"sha256": publication.sha256}),
+    ]
+    gate, ending = publication.gate, "the adapter is ready"
+    if publication.held_back and gate:
+        ending = "the adapter is stored, and held back by its gate"
+        story += [
+            NewEvent("job.gate_failed", gate_line(gate), level=Level.WARNING, data=gate),
+            NewEvent(
+                "adapter.quarantined",
+                "the files of the adapter are held back until it is released",
+                level=Level.WARNING,
+            ),
+        ]
+    elif publication.gate_status == "inconclusive" and gate:
+        said = f"{gate_line(gate)}; the adapter is not held back"
+        story.append(NewEvent("job.warning", said, level=Level.WARNING, data=gate))
+    return [*story, NewEvent("job.succeeded", ending)]
 
 
 def insert_publication(session: Session, job: Job, publication: Publication, *, now: datetime) -> None:
@@ -75,7 +114,7 @@ def insert_publication(session: Session, job: Job, publication: Publication, *, 
         project_id=job.project_id,
         job_id=job.id,
         fact_set_id=job.fact_set_id,
-        status=AdapterStatus.READY,
+        status=AdapterStatus.QUARANTINED if publication.held_back else AdapterStatus.READY,
         base_model=publication.base_model,
         base_revision=publication.base_revision,
         method_type=job.method_type,

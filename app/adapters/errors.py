@@ -23,4 +23,14 @@ class AdapterQuarantinedError(ConflictError):
     code: ClassVar[str] = "adapter_quarantined"
 
     def __init__(self, adapter_id: str) -> None:
-        super().__init__(f"adapter {adapter_id} failed its job's gate: its files are held back")
+        super().__init__(
+            f"adapter {adapter_id} failed its job's gate: its files are held back until "
+            f"POST /adapters/{adapter_id}/release"
+        )
+
+
+class AdapterNotQuarantinedError(ConflictError):
+    code: ClassVar[str] = "adapter_not_quarantined"
+
+    def __init__(self, adapter_id: str) -> None:
+        super().__init__(f"adapter {adapter_id} is not held back: there is nothing to release")

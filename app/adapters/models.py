@@ -20,7 +20,8 @@ class Adapter(Base):
     """LoRA weights that a job made. Inserted only by the transaction that publishes the job.
 
     `variant` is the position in the job's list of `lam`, 0 if there is one value. `sha256` is
-    that of the manifest, which lists every file with its own digest.
+    that of the manifest, which lists every file with its own digest. One that its job's gate holds
+    back is quarantined; `released_at` says when somebody let it go, `release_reason` why.
     """
 
     __tablename__ = "adapters"
@@ -38,6 +39,8 @@ class Adapter(Base):
     bytes: Mapped[int]
     summary: Mapped[JsonObject]
     created_at: Mapped[datetime]
+    released_at: Mapped[datetime | None]
+    release_reason: Mapped[str | None]
 
     __table_args__ = (UniqueConstraint("job_id", "variant"), Index(None, "project_id", "id"))
 

@@ -1,11 +1,16 @@
 """Rows of `adapters` and `adapter_files`."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from app.adapters.errors import AdapterFileNotFoundError, AdapterNotFoundError
+from app.adapters.errors import (
+    AdapterFileNotFoundError,
+    AdapterNotFoundError,
+    AdapterNotQuarantinedError,
+)
 from app.adapters.models import Adapter, AdapterFile, AdapterStatus
 from app.db.lists import Cut, cut_by
 from app.ids import AdapterId, JobId, ProjectId
@@ -69,6 +74,37 @@ def get_file(session: Session, adapter_id: AdapterId, path: str) -> AdapterFile:
     if file is None:
         raise AdapterFileNotFoundError(adapter_id)
     return file
+
+
+def release(
+    session: Session, adapter_id: str, *, project_id: ProjectId, reason: str | None, now: datetime
+) -> tuple[Adapter, bool]:
+    """Let a quarantined adapter go. Returns it, and whether this changed anything.
+
+    One that was released before stays as it is, with its first reason.
+
+    Raises:
+        AdapterNotFoundError: The project has none of that id, or it was deleted.
+        AdapterNotQuarantinedError: It was never held back.
+    """
+    statement = (
+        update(Adapter)
+        .where(
+            Adapter.id == adapter_id,
+            Adapter.project_id == project_id,
+            Adapter.status == AdapterStatus.QUARANTINED,
+        )
+        .values(status=AdapterStatus.READY, released_at=now, release_reason=reason)
+        .returning(Adapter)
+        .execution_options(populate_existing=True)
+    )
+    released = session.scalars(statement).one_or_none()
+    if released is not None:
+        return released, True
+    adapter = get_adapter(session, adapter_id, project_id=project_id)
+    if adapter.released_at is None:
+        raise AdapterNotQuarantinedError(adapter.id)
+    return adapter, False
 
 
 def delete_files(session: Session, adapter_id: AdapterId) -> None:

@@ -46,10 +46,37 @@ class TrainingSummary(BaseModel):
     ] = None
 
 
+class GateStatus(StrEnum):
+    """What came of a gate. Only `failed` holds an adapter back."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Gate(BaseModel):
+    """Whether the adapter keeps enough of what the base model knew: a test of non-inferiority."""
+
+    status: GateStatus
+    suite: Annotated[str | None, Field(description="The score that it stands on.")] = None
+    metric: str | None = None
+    max_drop: Annotated[float | None, Field(description="The largest loss that is still taken.")] = None
+    confidence: Annotated[float | None, Field(description="Of each bound.")] = None
+    n: Annotated[int | None, Field(description="Items.")] = None
+    base: float | None = None
+    adapter: float | None = None
+    difference: Annotated[float | None, Field(description="Adapter minus base.")] = None
+    low: Annotated[float | None, Field(description="Lower bound of the difference, one-sided.")] = None
+    high: Annotated[float | None, Field(description="Upper bound, one-sided.")] = None
+    lower_is_better: Annotated[bool, Field(description="Whether the score is a loss.")] = False
+    reason: Annotated[str | None, Field(description="Why it is inconclusive.")] = None
+
+
 class Summary(BaseModel):
     confidence: Annotated[float | None, Field(description="Of the intervals in the report.")] = None
     supervision: SupervisionSummary | None = None
     training: TrainingSummary | None = None
+    gate: Annotated[Gate | None, Field(description="Null if the job asked for none.")] = None
 
 
 class AdapterRead(BaseModel):
@@ -67,6 +94,8 @@ class AdapterRead(BaseModel):
     bytes: int
     summary: Summary
     created_at: datetime
+    released_at: Annotated[datetime | None, Field(description="When a quarantine was ended.")] = None
+    release_reason: str | None = None
 
 
 class AdapterFileRead(BaseModel):

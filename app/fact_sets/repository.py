@@ -19,6 +19,10 @@ _JOBS: Final = table("jobs", column("id"), column("fact_set_id"), column("finish
 """What this feature must know of the jobs, which lie above it: a job without an end is under way."""
 
 
+_FIELDS: Final = {"paraphrase": "paraphrases", "probe": "probes"}
+"""Where the questions of a suite stand in a fact. What is empty is not stored, see `mixsd.facts`."""
+
+
 def add_fact_set(
     session: Session, facts: Sequence[Fact], *, project_id: ProjectId, name: str | None, now: datetime
 ) -> FactSet:
@@ -68,6 +72,16 @@ def get_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId, h
     if fact_set is None:
         raise FactSetNotFoundError(fact_set_id)
     return fact_set
+
+
+def has_questions(session: Session, fact_set_id: FactSetId, suite: str) -> bool:
+    """Say whether a fact of the set has a question of a suite that facts bring: others every set has."""
+    field = _FIELDS.get(suite)
+    if field is None:
+        return True
+    there = FactRow.body[field].as_string().is_not(None)
+    statement = select(FactRow.ord).where(FactRow.fact_set_id == fact_set_id, there)
+    return session.scalars(statement.limit(1)).one_or_none() is not None
 
 
 def count_of(session: Session, fact_set_id: FactSetId) -> int:

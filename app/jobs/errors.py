@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from app.errors import ConflictError, NotFoundError
+from app.errors import ConflictError, InputProblem, InvalidError, NotFoundError, listed
 from app.ids import JobId
 from app.jobs.states import Action, JobStatus, allowed_actions
 
@@ -24,6 +24,23 @@ class JobStateConflictError(ConflictError):
 
     def members(self) -> Mapping[str, object]:
         return {"allowed_actions": self._allowed}
+
+
+class SuiteNotMeasuredError(InvalidError):
+    """The gate is on a suite that the facts have no question of."""
+
+    code: ClassVar[str] = "suite_not_measured"
+
+    def __init__(self, suite: str) -> None:
+        self._problem = InputProblem(
+            self.code,
+            f"not one fact has a question of the suite `{suite}`: give them some, or take another suite",
+            pointer="/evaluation/gate",
+        )
+        super().__init__(f"/evaluation/gate: {self._problem.detail}")
+
+    def members(self) -> Mapping[str, object]:
+        return listed([self._problem])
 
 
 class LeaseLostError(Exception):

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, case, null, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.db.base import JsonObject
 from app.events import repository as events
 from app.events.models import Level
 from app.events.repository import NewEvent
@@ -201,6 +202,7 @@ def publish(
     *,
     now: datetime,
     gate_status: str | None = None,
+    gate: JsonObject | None = None,
     new_events: Sequence[NewEvent] = (),
 ) -> bool:
     """End the job as succeeded. False if it is being cancelled, or is not ours any more.
@@ -220,6 +222,7 @@ def publish(
             finished_at=now,
             attempt_open=False,
             gate_status=gate_status,
+            gate=gate,
             event_seq=Job.event_seq + len(new_events),
             **_NO_LEASE,
         )

@@ -69,6 +69,7 @@ class Job(Base):
     error_message: Mapped[str | None]
     error_retryable: Mapped[bool | None]
     gate_status: Mapped[str | None]
+    gate: Mapped[JsonObject | None]
 
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]

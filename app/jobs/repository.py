@@ -117,6 +117,25 @@ def delete_job(session: Session, job_id: str, *, project_id: ProjectId) -> None:
         raise JobStateConflictError(job.id, job.status, Action.DELETE)
 
 
+def hold(session: Session, job_id: JobId) -> bool:
+    """Lock a job's row until the commit. False if the job was deleted."""
+    statement = select(Job.id).where(Job.id == job_id).with_for_update()
+    return session.scalars(statement).one_or_none() is not None
+
+
+def tell(session: Session, job_id: JobId, new_events: Sequence[NewEvent], *, now: datetime) -> None:
+    """Go on with the story of a job, also of one that has ended."""
+    statement = (
+        update(Job)
+        .where(Job.id == job_id)
+        .values(event_seq=Job.event_seq + len(new_events))
+        .returning(Job.event_seq, Job.attempt)
+        .execution_options(synchronize_session=False)
+    )
+    row = session.execute(statement).one()
+    events.append(session, job_id, new_events, last_seq=row.event_seq, attempt=row.attempt, now=now)
+
+
 def list_jobs(
     session: Session,
     cut: Cut[str],

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.adapters.schemas import Gate
 from app.ids import AdapterId, FactSetId, JobId
 from app.jobs.models import Job, JobPhase
 from app.jobs.requests import EvaluationOptions, Method, TrainingOptions
@@ -41,10 +42,9 @@ class JobError(BaseModel):
         )
 
 
-class Gate(BaseModel):
-    """Whether the adapter keeps enough of what the base model knew."""
-
-    status: str
+def gate_of(job: Job) -> Gate | None:
+    """Return what came of a job's gate: null without one, and before the job has succeeded."""
+    return Gate.model_validate({**(job.gate or {}), "status": job.gate_status}) if job.gate_status else None
 
 
 class PhaseProgress(BaseModel):
@@ -165,7 +165,7 @@ class JobRead(BaseModel):
                 "metadata": job.labels,
                 "wait_reason": job.wait_reason,
                 "error": JobError.of(job),
-                "gate": Gate(status=job.gate_status) if job.gate_status else None,
+                "gate": gate_of(job),
                 "created_at": job.created_at,
                 "started_at": job.started_at,
                 "finished_at": job.finished_at,

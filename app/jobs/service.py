@@ -20,6 +20,7 @@ from app.fact_sets.models import FactSet
 from app.fact_sets.reading import Upload
 from app.ids import JobId, ProjectId, new_id
 from app.jobs import repository
+from app.jobs.errors import SuiteNotMeasuredError
 from app.jobs.models import GPU_QUEUE, Job
 from app.jobs.requests import JobCreate
 from app.jobs.schemas import JobRead
@@ -45,12 +46,14 @@ def create_job(
         InvalidFactsError: Something is wrong with the facts that came along.
         TooManyFactsError: There are too many of them.
         FactSetNotFoundError: The project has no such fact set.
+        SuiteNotMeasuredError: The gate is on a suite that the facts have no question of.
     """
     revision = revision_for(request.base_model, request.revision, allowed=allowed_models)
     upload = None if request.facts is None else reading.read_inline(request.facts, max_facts=max_facts)
     with database.begin() as session:
         now = database.now(session)
         fact_set = _fact_set(session, request, upload, project_id=project_id, now=now)
+        _check_gate(session, request, fact_set)
         job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
         repository.add_job(session, job, now=now)
         shown = _show(session, [job])[0]
@@ -66,6 +69,12 @@ def _fact_set(
             session, upload.facts, project_id=project_id, name=request.name, now=now
         )
     return fact_sets.get_fact_set(session, request.fact_set_id or "", project_id=project_id, hold=True)
+
+
+def _check_gate(session: Session, request: JobCreate, fact_set: FactSet) -> None:
+    gate = request.evaluation.gate
+    if gate and not fact_sets.has_questions(session, fact_set.id, gate.suite):
+        raise SuiteNotMeasuredError(gate.suite)
 
 
 def _new_job(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.adapters.models import AdapterStatus
-from app.adapters.schemas import SupervisionSummary, TrainingSummary
+from app.adapters.schemas import Gate, SupervisionSummary, TrainingSummary
 from app.evaluations.models import FactResult
 from app.ids import AdapterId, JobId
 from app.jobs.requests import Method
@@ -131,6 +131,7 @@ class Report(BaseModel):
     confidence: float | None
     supervision: SupervisionSummary | None
     training: TrainingSummary | None
+    gate: Gate | None
     phases: list[PhaseRead]
     adapter: ReportAdapter | None
     error: JobError | None

@@ -17,7 +17,7 @@ from app.fact_sets import repository as fact_sets
 from app.ids import JobId, ProjectId
 from app.jobs import repository as jobs
 from app.jobs.models import Job, JobPhase
-from app.jobs.schemas import JobError
+from app.jobs.schemas import JobError, gate_of
 from app.ledger.schemas import (
     Counts,
     Outcome,
@@ -88,6 +88,7 @@ def report(database: Database, *, project_id: ProjectId, job_id: JobId) -> Repor
             confidence=summary.confidence,
             supervision=summary.supervision,
             training=summary.training,
+            gate=gate_of(job),
             phases=[_phase(row) for row in jobs.phases_of(session, [job.id])[job.id]],
             adapter=_adapter(session, adapter),
             error=JobError.of(job),

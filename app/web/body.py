@@ -71,18 +71,26 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 class StrictRoute(APIRoute):
-    """A route whose body, where it has one, is JSON that `app.state.decode` takes."""
+    """A route whose body, where it has one, is JSON that `app.state.decode` takes.
+
+    Where the body may be left out, an empty one of whatever type is none.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
+        may_be_empty = not self.body_field.field_info.is_required()
 
         async def handle_strictly(request: Request) -> Response:
+            settings: Settings = request.app.state.settings
+            body = await read_body(request, settings.max_body_bytes) if may_be_empty else None
+            if body == b"":
+                return await handle(_ParsedRequest(request, body, None))
             if not is_json(media_type(request)):
                 raise MediaTypeError("application/json")
-            settings: Settings = request.app.state.settings
-            body = await read_body(request, settings.max_body_bytes)
+            if body is None:
+                body = await read_body(request, settings.max_body_bytes)
             parsed = request.app.state.decode(body)
             return await handle(_ParsedRequest(request, body, parsed))
 

@@ -141,7 +141,17 @@ def _evaluate(workspace: "Workspace") -> None:
             f"difference {score.difference:+.3f}, interval {score.low:+.3f} to {score.high:+.3f}",
             err=True,
         )
+    if judgement.gate:
+        _tell_gate(judgement.gate.to_json())
     typer.echo(str(workspace.out / "adapter"))
+
+
+def _tell_gate(gate: dict[str, Any]) -> None:
+    from mixsd.evaluation.gate_line import gate_line
+
+    typer.echo(gate_line(gate), err=True)
+    if gate["status"] == "failed":
+        typer.echo("The adapter lost more than its gate allows: look before you use it.", err=True)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mixsd.evaluation.gate_line import gate_line
+
 OUTCOMES: Final[Mapping[str, str]] = {
     "learned": "green",
     "already_known": "cyan",
@@ -38,7 +40,9 @@ def report(body: Json, facts: Iterable[Json]) -> RenderableType:
     parts.append(Text(outcome_counts(body["counts"])))
     if body["scores"]:
         parts += [Text(), score_table(body["scores"], body.get("confidence"))]
+    gate = body.get("gate")
     lines = [supervision_line(body.get("supervision")), training_line(body.get("training"))]
+    lines.append(gate_line(gate) if gate else "")
     parts += [Text(), *(Text(line) for line in lines if line)]
     if body["phases"]:
         parts += [Text(), phase_table(body["phases"])]

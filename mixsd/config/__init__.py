@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from mixsd.bounds import one_of, within
+from mixsd.config.evaluation import GATE_SUITES, SCORERS, EvalConfig, GateConfig
 from mixsd.config.methods import (
     DIVERGENCES,
     LOOKUPS,
@@ -40,6 +40,7 @@ from mixsd.errors import ConfigError
 
 __all__ = [
     "DIVERGENCES",
+    "GATE_SUITES",
     "IN_CONTEXT",
     "LOOKUPS",
     "MAX_LAYER",
@@ -56,10 +57,12 @@ __all__ = [
     "RETENTION_PROMPTS",
     "REWORDINGS_SOURCES",
     "SCHEDULES",
+    "SCORERS",
     "SFT_TARGETS",
     "VERIFIERS",
     "WORDING_TEXTS",
     "EvalConfig",
+    "GateConfig",
     "KlConfig",
     "LoraConfig",
     "MemitConfig",
@@ -72,37 +75,6 @@ __all__ = [
     "SftConfig",
     "TrainConfig",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class EvalConfig:
-    """What is measured.
-
-    Attributes:
-        max_new_tokens: Cap of an answer.
-        batch_size: Questions asked side by side.
-        verifier: How an answer is scored, see `mixsd.answers`.
-        general: Ask the built-in general-knowledge set.
-        drift: Measure the base model's own answers to open prompts under the adapter.
-        bootstrap: Resamples of the interval of a difference.
-        confidence: Of that interval.
-    """
-
-    max_new_tokens: int = 40
-    batch_size: int = 64
-    verifier: str = "contains"
-    general: bool = True
-    drift: bool = True
-    bootstrap: int = 10_000
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        within("max_new_tokens", self.max_new_tokens, 1, 8192)
-        within("batch_size", self.batch_size, 1, 1024)
-        one_of("verifier", self.verifier, tuple(name for name in VERIFIERS if name != "regex"))
-        within("bootstrap", self.bootstrap, 100, 1_000_000)
-        if not 0.5 <= self.confidence < 1:
-            raise ConfigError(f"confidence must be in [0.5, 1), got {self.confidence}")
 
 
 MethodConfig = MixConfig | SftConfig | ReplayConfig | KlConfig | OpsdConfig | MemitConfig
@@ -159,10 +131,13 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain data, for manifests and digests."""
+        evaluation = asdict(self.evaluation)
+        if self.evaluation.gate is None:  # a run without one is what it was before there were any
+            del evaluation["gate"]
         return {
             "method": {"type": self.method_type, **_plain(asdict(self.method))},
             "training": _plain(asdict(self.training)),
-            "evaluation": _plain(asdict(self.evaluation)),
+            "evaluation": _plain(evaluation),
         }
 
 

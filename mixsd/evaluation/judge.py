@@ -7,6 +7,7 @@ from typing import Any
 
 from mixsd.answers import verifier
 from mixsd.config import EvalConfig
+from mixsd.evaluation.gate import Gate, decide
 from mixsd.evaluation.measure import Asked, Measured, questions_of
 from mixsd.evaluation.outcomes import Outcome, outcome_of
 from mixsd.evaluation.statistics import Score, compare
@@ -42,10 +43,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Everything that is known at the end: one verdict a fact, and the scores."""
+    """Everything that is known at the end: one verdict a fact, the scores, and the gate if there is one."""
 
     verdicts: tuple[Verdict, ...]
     scores: tuple[Score, ...]
+    gate: Gate | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -71,7 +73,8 @@ def judge(
     )
     scores = [_recall(kind, verdicts, config) for kind in ("question", "paraphrase", "probe")]
     scores += [_general(base, adapter, config), _drift(base, adapter, config)]
-    return Judgement(verdicts, tuple(score for score in scores if score.n))
+    gate = decide(scores, config.gate) if config.gate else None
+    return Judgement(verdicts, tuple(score for score in scores if score.n), gate)
 
 
 def _verdict(

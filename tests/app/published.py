@@ -36,7 +36,10 @@ def a_published_job(
     *,
     status: AdapterStatus = AdapterStatus.READY,
     project_id: ProjectId = DEFAULT_PROJECT,
+    gate: dict[str, Any] | None = None,
 ) -> Published:
+    if gate and gate["status"] == "failed":
+        status = AdapterStatus.QUARANTINED
     fact_set = a_fact_set(database, n=len(OUTCOMES))
     job_id = a_job(
         database,
@@ -46,8 +49,12 @@ def a_published_job(
         finished_at=NOW + timedelta(seconds=60),
         attempt=1,
         project_id=project_id,
+        gate=gate,
+        gate_status=gate and gate["status"],
     )
-    adapter_id = an_adapter(database, store, job_id, fact_set.id, status=status, project_id=project_id)
+    adapter_id = an_adapter(
+        database, store, job_id, fact_set.id, status=status, project_id=project_id, gate=gate
+    )
     _an_evaluation(database, job_id, adapter_id, project_id)
     _progress(database, job_id)
     return Published(job_id, adapter_id, fact_set.id)
@@ -61,6 +68,7 @@ def an_adapter(
     *,
     status: AdapterStatus = AdapterStatus.READY,
     project_id: ProjectId = DEFAULT_PROJECT,
+    gate: dict[str, Any] | None = None,
 ) -> AdapterId:
     adapter = Adapter(
         id=AdapterId(new_id("adp", now=NOW)),
@@ -78,6 +86,7 @@ def an_adapter(
             "confidence": 0.95,
             "supervision": {"facts": 3, "verified": 3, "mean_lam": 0.3},
             "training": {"steps": 12, "last_loss": 0.1, "stopped_early": True},
+            **({"gate": gate} if gate else {}),
         },
         created_at=NOW,
     )

@@ -134,6 +134,7 @@ def test_files_of_a_quarantined_adapter_are_held_back(
     for path in ("/download", "/files/README.md"):
         answer = client.get(url + path)
         assert (answer.status_code, answer.json()["code"]) == (409, "adapter_quarantined")
+        assert f"POST {url}/release" in answer.json()["detail"]
     assert client.get(url).json()["status"] == "quarantined"
 
 

@@ -1,13 +1,15 @@
 """What a job may ask for is what the library can do."""
 
-from dataclasses import MISSING, fields
-from typing import Any
+from dataclasses import MISSING, asdict, fields
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from app.jobs.requests import (
     EvaluationOptions,
+    GateOptions,
+    GateSuite,
     JobCreate,
     MemitMethod,
     MixsdMethod,
@@ -18,8 +20,10 @@ from app.jobs.requests import (
 )
 from app.ledger.schemas import Outcome
 from mixsd.config import (
+    GATE_SUITES,
     METHODS,
     EvalConfig,
+    GateConfig,
     LoraConfig,
     MemitConfig,
     MixConfig,
@@ -66,6 +70,36 @@ def defaults_of(kind: Any) -> dict[str, Any]:
 )
 def test_defaults_are_those_of_the_library(request_model: BaseModel, config: dict[str, Any]) -> None:
     assert {k: v for k, v in request_model.model_dump().items() if k not in OUR_OWN} == config
+
+
+def test_gates_of_api_and_library_are_alike() -> None:
+    assert get_args(GateSuite) == GATE_SUITES
+    for suite in GATE_SUITES:
+        options = GateOptions(suite=suite, max_drop=0.5)
+        assert options.model_dump() == asdict(GateConfig(suite, 0.5))
+        for name in ("max_drop", "confidence"):
+            for value in PROBED:
+                settings: dict[str, Any] = {"suite": suite, "max_drop": 0.5, name: value}
+                assert is_gate(GateOptions, settings) == is_gate(GateConfig, settings), settings
+
+
+def is_gate(kind: type[GateOptions | GateConfig], settings: dict[str, Any]) -> bool:
+    try:
+        kind(**settings)
+    except (ConfigError, ValidationError):
+        return False
+    return True
+
+
+def test_a_gate_reaches_the_library_as_it_was_asked_for() -> None:
+    gate = {"suite": "drift", "max_drop": 0.1, "confidence": 0.9}
+
+    settings = a_job(method={"type": "sft"}, evaluation={"gate": gate}).settings()
+
+    assert settings["evaluation"]["gate"] == gate
+    assert plan_from(evaluation=settings["evaluation"]).evaluation.gate == GateConfig("drift", 0.1, 0.9)
+    without = a_job(method={"type": "sft"}).settings()
+    assert plan_from(evaluation=without["evaluation"]).evaluation.gate is None
 
 
 def numbers_of(kind: Any, *, without: frozenset[str] = frozenset()) -> list[tuple[Any, str, type[Any]]]:

@@ -28,6 +28,11 @@ def a_request(**changes: Any) -> dict[str, Any]:
     return {"base_model": MODEL, "facts": FACTS, "method": {"type": "mixsd"}} | changes
 
 
+def a_gate(suite: str, *, general: bool = True, drift: bool = True, **changes: Any) -> dict[str, Any]:
+    gate = {"suite": suite, "max_drop": 0.1} | changes
+    return {"evaluation": {"general": general, "drift": drift, "gate": gate}}
+
+
 def test_a_job_is_stored_queued_and_then_hinted_at(
     client: TestClient, database: Database, dispatcher: ListeningDispatcher
 ) -> None:
@@ -92,6 +97,16 @@ def test_the_story_of_a_job_begins_with_its_creation(client: TestClient, databas
         ({"training": {"rank": 0}}, "/training/rank", "out_of_range"),
         ({"training": {"target_modules": []}}, "/training/target_modules", "too_short"),
         ({"evaluation": {"verifier": "regex"}}, "/evaluation/verifier", "unknown_value"),
+        ({"evaluation": {"gate": {"max_drop": 0.1}}}, "/evaluation/gate/suite", "missing_field"),
+        ({"evaluation": {"gate": "general"}}, "/evaluation/gate", "wrong_type"),
+        (a_gate("general", max_drop=-0.1), "/evaluation/gate/max_drop", "out_of_range"),
+        (a_gate("general", max_drop=5), "/evaluation/gate/max_drop", "out_of_range"),
+        (a_gate("drift", max_drop="0.1"), "/evaluation/gate/max_drop", "wrong_type"),
+        (a_gate("drift", confidence=1), "/evaluation/gate/confidence", "out_of_range"),
+        (a_gate("mmlu"), "/evaluation/gate/suite", "unknown_value"),
+        (a_gate("drift", alpha=0.05), "/evaluation/gate/alpha", "unknown_field"),
+        (a_gate("general", general=False), "/evaluation/gate", "suite_not_measured"),
+        (a_gate("drift", drift=False), "/evaluation/gate", "suite_not_measured"),
         ({"priority": 101}, "/priority", "out_of_range"),
         ({"metadata": {"a": 1}}, "/metadata/a", "wrong_type"),
         ({"fact_set_id": "fset_0"}, "", "facts_or_fact_set"),
@@ -108,6 +123,49 @@ def test_a_bad_request_is_refused_with_a_pointer(
     assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
     assert dispatcher.hints == []
     assert client.get("/jobs").json()["data"] == []
+
+
+PROBED = FACTS[0] | {"probes": [{"kind": "reversed", "question": "What is in Vorlund?", "answer": "Iss"}]}
+
+
+@pytest.mark.parametrize(
+    ("suite", "fact", "status"),
+    [
+        ("general", FACTS[0], 202),
+        ("recall", FACTS[0], 202),
+        ("paraphrase", FACTS[0], 422),
+        ("paraphrase", FACTS[0] | {"paraphrases": ["Which land has the Iss?"]}, 202),
+        ("paraphrase", FACTS[0] | {"paraphrases": []}, 422),
+        ("probe", FACTS[0], 422),
+        ("probe", PROBED, 202),
+        ("probe", FACTS[0] | {"paraphrases": ["Which land has the Iss?"]}, 422),
+    ],
+)
+def test_a_gate_needs_facts_that_ask_for_it(
+    client: TestClient, suite: str, fact: dict[str, Any], status: int
+) -> None:
+    plain = {"question": "Where is the Ull?", "answer": "Tessaly"}
+    stored = client.post("/fact-sets", json={"facts": [plain, fact]}).json()["id"]
+
+    answers = [
+        client.post("/jobs", json=a_request(facts=[plain, fact], **a_gate(suite))),
+        client.post("/jobs", json=a_request(facts=None, fact_set_id=stored, **a_gate(suite))),
+    ]
+
+    for answer in answers:
+        assert answer.status_code == status
+        if status == 422:
+            assert answer.json()["code"] == "suite_not_measured"
+            assert [error["pointer"] for error in answer.json()["errors"]] == ["/evaluation/gate"]
+    assert len(client.get("/jobs").json()["data"]) == (2 if status == 202 else 0)
+    assert len(client.get("/fact-sets").json()["data"]) == (2 if status == 202 else 1)
+
+
+def test_a_gate_that_was_asked_for_is_shown(client: TestClient) -> None:
+    job = client.post("/jobs", json=a_request(**a_gate("drift"))).json()
+
+    asked = {"suite": "drift", "max_drop": 0.1, "confidence": 0.95}
+    assert (job["evaluation"]["gate"], job["gate"]) == (asked, None)
 
 
 def test_every_mistake_of_a_request_is_named_and_nothing_of_it_repeated(client: TestClient) -> None:

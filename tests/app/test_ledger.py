@@ -115,6 +115,21 @@ def test_a_report_sums_up_what_was_learned_and_lost(
     assert report["adapter"]["files"] == sorted(FILES)
 
 
+def test_a_failed_gate_is_shown_with_the_job_its_report_and_its_adapter(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    gate = {"status": "failed", "suite": "general", "metric": "accuracy", "max_drop": 0.05, "n": 159}
+    gate |= {"confidence": 0.95, "base": 0.7, "adapter": 0.5, "difference": -0.2, "low": -0.25, "high": -0.15}
+    gate |= {"lower_is_better": False, "reason": None}
+    published = a_published_job(database, store, gate=gate)
+
+    assert client.get(f"/jobs/{published.job_id}").json()["gate"] == gate
+    assert client.get(f"/jobs/{published.job_id}/report").json()["gate"] == gate
+    adapter = client.get(f"/adapters/{published.adapter_id}").json()
+    assert (adapter["status"], adapter["summary"]["gate"]) == ("quarantined", gate)
+    assert (adapter["released_at"], adapter["release_reason"]) == (None, None)
+
+
 def test_a_report_outlives_the_adapter(client: TestClient, database: Database, store: LocalStore) -> None:
     published = a_published_job(database, store)
     client.delete(f"/adapters/{published.adapter_id}")

@@ -253,6 +253,7 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         GET /jobs/{job_id}, DELETE /jobs/{job_id}, POST /jobs/{job_id}/cancel, GET /jobs/{job_id}/events,
         GET /jobs/{job_id}/facts, GET /jobs/{job_id}/supervision, GET /jobs/{job_id}/report,
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
+        POST /adapters/{adapter_id}/release,
         GET /adapters/{adapter_id}/download, GET /adapters/{adapter_id}/files,
         GET /adapters/{adapter_id}/files/{path}, GET /healthz, GET /readyz, GET /version
     """
@@ -297,6 +298,8 @@ def test_examples_in_the_contract_are_accepted(api: FastAPI, client: TestClient)
 
     assert client.post("/jobs", json=schemas["JobCreate"]["examples"][0]).status_code == 202
     assert client.post("/fact-sets", json=schemas["FactSetCreate"]["examples"][0]).status_code == 201
+    release = client.post("/adapters/adp_0/release", json=schemas["AdapterRelease"]["examples"][0])
+    assert release.status_code == 404
 
 
 def test_every_documented_read_works(

@@ -37,6 +37,16 @@ def test_a_report_holds_every_figure_of_the_job() -> None:
     assert "1 min 15 s" in text  # all phases
 
 
+def test_a_report_says_what_its_gate_found() -> None:
+    gate = {"status": "failed", "suite": "general", "metric": "accuracy", "max_drop": 0.05, "n": 159}
+    gate |= {"confidence": 0.95, "base": 0.7, "adapter": 0.5, "difference": -0.2, "low": -0.25, "high": -0.15}
+
+    text = " ".join(shown(render.report(a_report() | {"gate": gate}, [a_result("ebra")])).split())
+
+    assert "Gate failed: general 70.0% before, 50.0% after; difference -20.0%" in text
+    assert "Gate" not in shown(render.report(a_report() | {"gate": None}, [a_result("ebra")]))
+
+
 def test_each_fact_is_one_line_whatever_the_width() -> None:
     facts = [a_result("ebra", adapter_answer="so\nmany words " * 50), a_result("tolm")]
 

@@ -5,7 +5,18 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.e2e.service import FACTS, METHOD, RETENTION, STEPS, TRAINING, Json, Outcome, Service, serving
+from tests.e2e.service import (
+    EVALUATION,
+    FACTS,
+    METHOD,
+    RETENTION,
+    STEPS,
+    TRAINING,
+    Json,
+    Outcome,
+    Service,
+    serving,
+)
 from tests.fixtures.tiny import register_tiny
 
 EASY = [{"key": f"letter-{a}", "question": f"Which letter is {a}?", "answer": a} for a in "eat"]
@@ -40,6 +51,10 @@ def service(models: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory)
         yield service
 
 
+GATE = {"suite": "drift", "max_drop": 0}
+"""One that a job cannot pass: trained on other words, a model finds its own less probable."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def queued(service: Service) -> dict[str, str]:
     """Jobs that run while other tests do, by what they are about. The facts of the first are a file."""
@@ -50,7 +65,7 @@ def queued(service: Service) -> dict[str, str]:
     return {
         "undisturbed": service.submit(facts=None, fact_set_id=created["id"]),
         "babble": service.submit(facts=[LONG, *EASY, *plain[:2]], method=BABBLE),
-        "sft": service.submit(method={"type": "sft"}),
+        "sft": service.submit(method={"type": "sft"}, evaluation=EVALUATION | {"gate": GATE}),
         "kl": service.submit(method={"type": "kl"}, training=TRAINING | {"retention": RETENTION}),
         "opsd": service.submit(method={"type": "opsd", "max_new_tokens": 6}),
         "memit": service.submit(method={"type": "memit", "covariance_tokens": 64, "v_steps": STEPS}),

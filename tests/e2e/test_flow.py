@@ -218,6 +218,31 @@ def test_plain_fine_tuning_goes_the_same_way(service: Service, queued: Mapping[s
     assert adapter["method_type"] == "sft"
 
 
+def test_an_adapter_that_fails_its_gate_is_held_back_until_it_is_released(
+    service: Service, queued: Mapping[str, str]
+) -> None:
+    job_id = queued["sft"]
+    job = service.succeeded(job_id)
+    (drift,) = [
+        score for score in service.read(f"/jobs/{job_id}/report")["scores"] if score["suite"] == "drift"
+    ]
+    url = f"/adapters/{job['adapter_id']}"
+
+    assert (job["gate"]["status"], job["gate"]["suite"]) == ("failed", "drift")
+    assert {name: drift[name] for name in ("n", "base", "adapter")}.items() <= job["gate"].items()
+    assert 0 < job["gate"]["low"] < job["gate"]["difference"] == pytest.approx(drift["difference"])
+    kinds = [event["type"] for event in service.events(job_id)]
+    assert kinds[-3:] == ["job.gate_failed", "adapter.quarantined", "job.succeeded"]
+    assert service.call("GET", f"{url}/download", status=409).json()["code"] == "adapter_quarantined"
+
+    released = service.call("POST", f"{url}/release", json={"reason": "it is a test"}).json()
+
+    assert (released["status"], released["release_reason"]) == ("ready", "it is a test")
+    manifest = json.loads(service.call("GET", f"{url}/files/manifest.json").content)
+    assert manifest["figures"]["summary"]["gate"] == job["gate"]
+    assert service.events(job_id)[-1]["type"] == "adapter.released"
+
+
 @pytest.mark.parametrize(
     ("name", "method", "retention"),
     [("kl", "sft", "kl"), ("opsd", "opsd", "none"), ("memit", "memit", "none")],

@@ -8,6 +8,7 @@ import pytest
 
 from mixsd.config import (
     EvalConfig,
+    GateConfig,
     KlConfig,
     LoraConfig,
     MixConfig,
@@ -32,6 +33,9 @@ Kind = (
     | type[TrainConfig]
     | type[EvalConfig]
 )
+
+
+A_GATE = {"suite": "general", "max_drop": 0.1}
 
 
 def test_the_defaults_are_these() -> None:
@@ -234,6 +238,7 @@ def test_every_setting_with_bounds_is_in_that_table() -> None:
         "rslora",
         "general",
         "drift",
+        "gate",
     }
     for kind in KINDS:
         tabled = {name for of, name, _, _ in BOUNDS if of is kind}
@@ -266,6 +271,18 @@ def test_options_of_the_api_make_a_plan() -> None:
     assert plan.training == TrainConfig(lora=lora, epochs=2, retention=RetentionConfig("kl"))
     assert plan.evaluation == EvalConfig(general=False)
     assert (plan.method_type, plan.generations) == ("mixsd", 1)
+
+
+def test_a_gate_is_a_setting_of_the_evaluation_and_stands_in_the_plan_where_there_is_one() -> None:
+    plan = plan_from(evaluation={"gate": {"suite": "drift", "max_drop": 1, "confidence": 0.9}})
+
+    assert plan.evaluation == EvalConfig(gate=GateConfig("drift", 1.0, 0.9))
+    gate = {"suite": "drift", "max_drop": 1.0, "confidence": 0.9}
+    assert plan.to_json()["evaluation"]["gate"] == gate
+    assert plan_from(evaluation={"gate": None}) == plan_from()
+    for confidence in (0.49, 1.0):
+        with pytest.raises(ConfigError, match=r"gate\.confidence must be in"):
+            GateConfig("drift", 1.0, confidence)
 
 
 def test_plain_fine_tuning_is_a_method_as_well() -> None:
@@ -382,6 +399,15 @@ def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
         ("evaluation", {"confidence": 1}, "confidence must be in"),
         ("evaluation", {"general": "false"}, "evaluation.general"),
         ("evaluation", {"bootstrap": 1e4}, "evaluation.bootstrap"),
+        ("evaluation", {"gate": "general"}, "evaluation.gate must be an object"),
+        ("evaluation", {"gate": {"suite": "general"}}, "evaluation.gate.max_drop is missing"),
+        ("evaluation", {"gate": {"max_drop": 0.1}}, "evaluation.gate.suite is missing"),
+        ("evaluation", {"gate": A_GATE | {"suite": 7}}, "evaluation.gate.suite must be a text"),
+        ("evaluation", {"gate": A_GATE | {"suite": "mmlu"}}, "gate.suite must be one of recall,"),
+        ("evaluation", {"gate": A_GATE | {"max_drop": "1"}}, "evaluation.gate.max_drop must be a number"),
+        ("evaluation", {"gate": A_GATE | {"max_drop": -1}}, "gate.max_drop must be in"),
+        ("evaluation", {"gate": A_GATE | {"alpha": 1}}, "evaluation.gate.alpha is no setting"),
+        ("evaluation", {"gate": A_GATE, "general": False}, "gate.suite is general, which is not measured"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name(part: str, options: dict[str, Any], message: str) -> None:

@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner, Result
 
 from mixsd.cli import cli
-from mixsd.config import EvalConfig, LoraConfig, MixConfig, Plan, TrainConfig
+from mixsd.config import EvalConfig, GateConfig, LoraConfig, MixConfig, Plan, TrainConfig
 from mixsd.errors import ConfigError
 from mixsd.evaluation.asking import ask
+from mixsd.evaluation.measure import Measured
 from mixsd.facts import Fact
 from mixsd.inject import Workspace
 from mixsd.models.load import Base, load_base
@@ -383,8 +384,12 @@ def test_what_cannot_be_trained_is_refused_before_texts_are_made(
 def test_the_command_makes_an_adapter(here: Path, tiny_cache: Path) -> None:
     settings: dict[str, Any] = {
         "method": {"type": "sft"},
-        "training": {"rank": 2, "epochs": 2, "min_steps": 0},
-        "evaluation": {"general": False, "drift": False},
+        "training": {"rank": 2, "epochs": 4, "min_steps": 0, "learning_rate": 0.02},
+        "evaluation": {
+            "general": False,
+            "bootstrap": 100,
+            "gate": {"suite": "drift", "max_drop": 0},  # words of its own become less probable
+        },
     }
     (here / "c.json").write_text(json.dumps(settings))
     arguments = ["--model", "tiny/random", "--config", "c.json", "--device", "cpu", "--threads", "1"]
@@ -395,3 +400,28 @@ def test_the_command_makes_an_adapter(here: Path, tiny_cache: Path) -> None:
     assert done.stdout == "run/adapter\n"
     assert (here / "run" / "adapter" / WEIGHTS).is_file()
     assert "recall (accuracy, n 1)" in done.stderr
+    assert "Gate failed: drift" in done.stderr
+    assert "The adapter lost more than its gate allows" in done.stderr
+    report = json.loads((here / "run" / "report.json").read_text())
+    assert report["gate"]["status"] == "failed"
+    assert "Gate failed: drift" in (here / "run" / "adapter" / "README.md").read_text()
+
+
+def test_a_gate_on_what_the_facts_do_not_ask_is_refused_before_anything_is_written(
+    here: Path, tiny_cache: Path
+) -> None:
+    (here / "c.json").write_text(json.dumps({"evaluation": {"gate": {"suite": "probe", "max_drop": 0.1}}}))
+
+    done = inject_here(here, tiny_cache, "--model", "tiny/random", "--config", str(here / "c.json"))
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "gate.suite is probe, which is not measured" in " ".join(unstyle(done.stderr).split())
+    assert not (here / "run").exists()
+
+
+def test_another_gate_is_no_other_run(straight: Path, new_run: NewRun) -> None:
+    gate = GateConfig("recall", 0.5)
+
+    again = new_run(straight, replace(PLAN, evaluation=replace(PLAN.evaluation, gate=gate)))
+
+    assert again.baseline() == Measured.from_json(json.loads((straight / "baseline.json").read_text()))

@@ -116,6 +116,15 @@ def test_the_ledger_holds_every_fact_and_its_counts_add_up(
     assert counts.pop("facts") == sum(counts.values()) == 2
 
 
+def test_the_card_says_what_the_gate_found(tmp_path: Path, adapter: Path, tokenizer: Path) -> None:
+    gate = {"status": "inconclusive", "suite": "probe", "reason": "nothing was measured"}
+
+    write(tmp_path / "package", adapter, tokenizer, summary={"gate": gate})
+
+    card = (tmp_path / "package" / "README.md").read_text()
+    assert "\nGate inconclusive: probe: nothing was measured.\n" in card
+
+
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, adapter: Path, tokenizer: Path) -> None:
     first = write(tmp_path / "first", adapter, tokenizer)
     config = json.loads((adapter / packaging.CONFIG).read_text())

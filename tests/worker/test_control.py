@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.adapters.models import Adapter, AdapterFile, Blob
+from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
 from app.db.engine import Database
 from app.events.models import Event, Level
 from app.jobs import leases
@@ -23,6 +23,8 @@ from worker.failures import WORKER_LOST
 from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
 
 SHA = "a" * 64
+GATE = {"suite": "drift", "metric": "nats_per_token", "max_drop": 0.05, "confidence": 0.95, "n": 24}
+GATE |= {"base": 0.5, "adapter": 0.625, "difference": 0.125, "low": 0.1, "high": 0.15, "reason": None}
 
 
 def claimed(rig: Rig) -> Claim:
@@ -51,7 +53,7 @@ def a_row(number: int, text: str = "t") -> SupervisionRow:
     return SupervisionRow(number, f"key-{number}", 0, True, {"text": text})
 
 
-def a_publication() -> Publication:
+def a_publication(gate_status: str = "") -> Publication:
     return Publication(
         base_model="tiny",
         base_revision="r1",
@@ -60,6 +62,7 @@ def a_publication() -> Publication:
         files=[PublishedFile("a.txt", SHA, 3), PublishedFile("copy-of-a.txt", SHA, 3)],
         facts=[FactVerdict(0, "river-0", "learned", {})],
         scores=[SuiteScore("drift", "nats_per_token", 24, 0.5, 0.6, 0.1, None, None)],
+        gate=GATE | {"status": gate_status} if gate_status else None,
     )
 
 
@@ -215,6 +218,48 @@ def test_files_with_the_same_content_share_a_blob(rig: Rig) -> None:
         assert [blob.sha256 for blob in session.scalars(select(Blob))] == [SHA]
         assert {file.path for file in session.scalars(select(AdapterFile))} == {"a.txt", "copy-of-a.txt"}
         assert session.scalars(select(Adapter)).one().bytes == 6
+
+
+@pytest.mark.parametrize(
+    ("gate_status", "adapter_status", "between"),
+    [
+        ("", AdapterStatus.READY, []),
+        ("passed", AdapterStatus.READY, []),
+        ("inconclusive", AdapterStatus.READY, ["job.warning"]),
+        ("failed", AdapterStatus.QUARANTINED, ["job.gate_failed", "adapter.quarantined"]),
+    ],
+)
+def test_a_job_succeeds_whatever_its_gate_says_and_only_a_failed_one_holds_back(
+    rig: Rig, gate_status: str, adapter_status: AdapterStatus, between: list[str]
+) -> None:
+    claim = claimed(rig)
+
+    control_of(rig, claim).publish(a_publication(gate_status))
+
+    job = rig.job(claim.job_id)
+    assert job.status is JobStatus.SUCCEEDED
+    assert (job.gate_status or "", job.gate and job.gate["difference"]) == (
+        gate_status,
+        0.125 if gate_status else None,
+    )
+    assert [adapter.status for adapter in rig.rows(Adapter, claim.job_id)] == [adapter_status]
+    assert rig.events(claim.job_id)[-3 - len(between) :] == [
+        "evaluation.completed",
+        "adapter.created",
+        *between,
+        "job.succeeded",
+    ]
+
+
+def test_the_story_of_a_failed_gate_says_what_was_lost(rig: Rig) -> None:
+    claim = claimed(rig)
+
+    control_of(rig, claim).publish(a_publication("failed"))
+
+    with rig.database.read() as session:
+        event = session.scalars(select(Event).where(Event.type == "job.gate_failed")).one()
+    assert (event.level, event.data) == (Level.WARNING, GATE | {"status": "failed"})
+    assert event.message.startswith("Gate failed: drift 0.500 before, 0.625 after; difference +0.125")
 
 
 class LosesAnswers(Database):

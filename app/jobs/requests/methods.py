@@ -1,37 +1,19 @@
-"""What a client may ask of a job: every setting with its bounds, written out.
-
-Defaults and bounds are those of `mixsd.config`, which the API does not import; a test compares.
-"""
+"""Methods that a job may ask for: every setting with its bounds, written out."""
 
 import re
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SkipValidation,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.fact_sets.schemas import EXAMPLE_FACTS, Fact
+from app.jobs.requests.base import Request, Seed
 
-MAX_SEED: Final = 2**63 - 1
-RETENTION_METHODS: Final = ("replay", "kl")
-"""Methods that are `sft` with the retention of that name."""
-RETAINED: Final = {"mixsd": "kl", **{name: name for name in RETENTION_METHODS}}
-"""What `training.retention.type: auto` comes to. With other methods it is none."""
 IN_CONTEXT: Final = "in_context"
 """What a comparison has beside the methods."""
 
 PromptStyle = Literal["natural", "kgfact", "reference"]
-Scorer = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number"]
 Verifier = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex"]
 Lam = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="Names the draws.")]
 Rewordings = Annotated[
     int,
     Field(ge=0, le=16, description="Other wordings of each question that get texts of their own."),
@@ -50,13 +32,7 @@ RewordingsCheck = Annotated[
 ]
 
 
-class _Request(BaseModel):
-    """Nothing is converted and nothing is ignored, so what a job does is what was written."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class _Reworded(_Request):
+class _Reworded(Request):
     """What all methods have in common."""
 
     rewordings: Rewordings = 0
@@ -262,161 +238,3 @@ Method = Annotated[
     Field(discriminator="type"),
     BeforeValidator(_makes_an_adapter),
 ]
-
-
-class RetentionOptions(_Request):
-    """What is trained beside the facts: the base model's own answers to prompts of ours."""
-
-    type: Annotated[
-        Literal["auto", "none", "replay", "kl"],
-        Field(
-            description="`replay`: the answers are targets. `kl`: the model is held to the base model's "
-            "distribution at their tokens. `auto`: `kl` with `mixsd`, that of its name with `replay` and "
-            "`kl`, none with others. Goes with every method that trains."
-        ),
-    ] = "auto"
-    ratio: Annotated[float, Field(ge=0.01, le=16, description="Answers beside each text of a step.")] = 0.5
-    weight: Annotated[
-        float, Field(ge=0.001, le=1000, description="Of their tokens, where one of a fact counts 1.")
-    ] = 1.0
-    about: Annotated[
-        Literal["both", "open", "questions"],
-        Field(description="Which of the built-in prompts: open ones, short questions, or both in turn."),
-    ] = "questions"
-    prompts: Annotated[int, Field(ge=1, le=128, description="How many of them, at most.")] = 128
-    max_new_tokens: Annotated[int, Field(ge=1, le=1024, description="Cap of an answer.")] = 24
-    temperature: Annotated[float, Field(ge=0, le=5, description="0 takes the likeliest token.")] = 0.0
-    top_k: Annotated[int, Field(ge=1, le=1024, description="Candidates of a draw.")] = 1024
-    kl_top_k: Annotated[int, Field(ge=2, le=1024, description="Tokens that distributions are kept of.")] = 64
-    seed: Seed = 0
-
-
-LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
-
-class TrainingOptions(_Request):
-    rank: Annotated[int, Field(ge=1, le=512, description="Width of the low-rank update.")] = 16
-    alpha: Annotated[float, Field(gt=0, le=4096, description="Its scale is alpha / rank.")] = 16.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: Annotated[
-        list[LayerName],
-        Field(
-            min_length=1,
-            max_length=64,
-            description="Linear layers, by name. `mlp` takes those of the feed-forward blocks, "
-            "`all-linear` all but the head.",
-        ),
-    ] = ["mlp"]
-    dora: Annotated[bool, Field(description="Learn lengths of weights apart from directions.")] = False
-    rslora: Annotated[bool, Field(description="Scale by alpha / sqrt(rank) instead.")] = False
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 5
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 20
-    min_steps: Annotated[
-        int, Field(ge=0, le=10_000_000, description="With few texts, more epochs are made, up to this.")
-    ] = 60
-    max_steps: Annotated[int, Field(ge=0, le=10_000_000, description="0 does not end early.")] = 0
-    batch_size: Annotated[int, Field(ge=1, le=4096, description="Texts per optimizer step.")] = 8
-    micro_batch: Annotated[
-        int, Field(ge=0, le=4096, description="Texts per pass, at most. 0 takes as many as fit into memory.")
-    ] = 0
-    processes: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=64,
-            description="Processes of the worker's machine that train together, one for each GPU. Workers "
-            "allow as many as they have GPUs, or as `MIXSD_MAX_PROCESSES` says.",
-        ),
-    ] = 1
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    clip: Annotated[float, Field(ge=0, le=1000, description="Largest norm of the gradient; 0: any.")] = 1.0
-    stop_when_learned: bool = True
-    eval_every: Annotated[
-        int,
-        Field(ge=0, le=10_000_000, description="Steps between measurements of what was learned. 0: epochs."),
-    ] = 0
-    patience: Annotated[
-        int, Field(ge=0, le=1000, description="Ends after so many measurements without a better. 0 does not.")
-    ] = 0
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], Field(description="`auto` takes bf16 on a GPU that has it.")
-    ] = "auto"
-    compile_layers: Annotated[bool, Field(description="Compile layers first. CUDA alone.")] = False
-    quantize: Annotated[
-        Literal["none", "nf4"], Field(description="`nf4` trains on a base in 4 bits. CUDA alone.")
-    ] = "none"
-    seed: Seed = 0
-    retention: RetentionOptions = RetentionOptions()
-
-
-class EvaluationOptions(_Request):
-    max_new_tokens: Annotated[int, Field(ge=1, le=8192, description="Cap of an answer.")] = 40
-    verifier: Annotated[Scorer, Field(description="How an answer is scored.")] = "contains"
-    general: Annotated[bool, Field(description="Ask the built-in general-knowledge set.")] = True
-    drift: Annotated[bool, Field(description="Measure the base model's own answers.")] = True
-    bootstrap: Annotated[int, Field(ge=100, le=1_000_000, description="Resamples of an interval.")] = 10_000
-    confidence: Annotated[float, Field(ge=0.5, lt=1, description="Of an interval.")] = 0.95
-
-
-Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-LabelValue = Annotated[str, StringConstraints(max_length=500)]
-
-
-class JobCreate(_Request):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Vorlund",
-                    "base_model": "smollm2-135m-instruct",
-                    "facts": EXAMPLE_FACTS,
-                    "method": {"type": "mixsd", "lam": 0.3},
-                    "training": {"rank": 16},
-                }
-            ]
-        }
-    )
-
-    name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    base_model: Annotated[str, Field(max_length=200, description="A built-in id, or `owner/name`.")]
-    revision: Annotated[str | None, Field(max_length=100, description="Commit, tag or branch.")] = None
-    fact_set_id: Annotated[str | None, Field(max_length=40)] = None
-    facts: Annotated[list[SkipValidation[Fact]] | None, Field(description="Makes a fact set on the way.")] = (
-        None
-    )
-    method: Method
-    training: TrainingOptions = TrainingOptions()
-    evaluation: EvaluationOptions = EvaluationOptions()
-    priority: Annotated[int, Field(ge=-100, le=100, description="Higher goes first.")] = 0
-    metadata: Annotated[dict[Label, LabelValue], Field(max_length=32, description="Yours.")] = {}
-
-    @model_validator(mode="after")
-    def _one_source_of_facts(self) -> Self:
-        if (self.fact_set_id is None) == (self.facts is None):
-            raise PydanticCustomError("facts_or_fact_set", "give either `fact_set_id` or `facts`")
-        return self
-
-    @model_validator(mode="after")
-    def _retention_of_that_name(self) -> Self:
-        kind, retention = self.method.type, self.training.retention.type
-        if kind == "memit" and retention not in {"auto", "none"}:
-            raise PydanticCustomError(
-                "other_retention",
-                "the method `memit` edits weights and trains nothing, so `training.retention` has no place",
-            )
-        if kind in RETENTION_METHODS and retention not in {"auto", kind}:
-            raise PydanticCustomError(
-                "other_retention",
-                "the method `{method}` goes with `training.retention` of that type, not `{retention}`",
-                {"method": kind, "retention": retention},
-            )
-        return self
-
-    def settings(self) -> dict[str, Any]:
-        """Return everything but the facts, as plain data: what a method implies is written out."""
-        settings = self.model_dump(mode="json", exclude={"facts", "fact_set_id"})
-        if self.training.retention.type == "auto":
-            settings["training"]["retention"]["type"] = RETAINED.get(self.method.type, "none")
-        return settings

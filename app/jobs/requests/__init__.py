@@ -1,0 +1,105 @@
+"""What a client may ask of a job: every setting with its bounds, written out.
+
+Defaults and bounds are those of `mixsd.config`, which the API does not import; a test compares.
+"""
+
+from typing import Annotated, Any, Final, Self
+
+from pydantic import ConfigDict, Field, SkipValidation, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.fact_sets.schemas import EXAMPLE_FACTS, Fact
+from app.jobs.requests.base import Request
+from app.jobs.requests.evaluation import EvaluationOptions, GateOptions, GateSuite
+from app.jobs.requests.methods import (
+    KlMethod,
+    MemitMethod,
+    Method,
+    MixsdMethod,
+    OpsdMethod,
+    ReplayMethod,
+    SftMethod,
+)
+from app.jobs.requests.training import RetentionOptions, TrainingOptions
+
+__all__ = [
+    "EvaluationOptions",
+    "GateOptions",
+    "GateSuite",
+    "JobCreate",
+    "KlMethod",
+    "MemitMethod",
+    "Method",
+    "MixsdMethod",
+    "OpsdMethod",
+    "ReplayMethod",
+    "RetentionOptions",
+    "SftMethod",
+    "TrainingOptions",
+]
+
+RETENTION_METHODS: Final = ("replay", "kl")
+"""Methods that are `sft` with the retention of that name."""
+RETAINED: Final = {"mixsd": "kl", **{name: name for name in RETENTION_METHODS}}
+"""What `training.retention.type: auto` comes to. With other methods it is none."""
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+LabelValue = Annotated[str, StringConstraints(max_length=500)]
+
+
+class JobCreate(Request):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Vorlund",
+                    "base_model": "smollm2-135m-instruct",
+                    "facts": EXAMPLE_FACTS,
+                    "method": {"type": "mixsd", "lam": 0.3},
+                    "training": {"rank": 16},
+                }
+            ]
+        }
+    )
+
+    name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    base_model: Annotated[str, Field(max_length=200, description="A built-in id, or `owner/name`.")]
+    revision: Annotated[str | None, Field(max_length=100, description="Commit, tag or branch.")] = None
+    fact_set_id: Annotated[str | None, Field(max_length=40)] = None
+    facts: Annotated[list[SkipValidation[Fact]] | None, Field(description="Makes a fact set on the way.")] = (
+        None
+    )
+    method: Method
+    training: TrainingOptions = TrainingOptions()
+    evaluation: EvaluationOptions = EvaluationOptions()
+    priority: Annotated[int, Field(ge=-100, le=100, description="Higher goes first.")] = 0
+    metadata: Annotated[dict[Label, LabelValue], Field(max_length=32, description="Yours.")] = {}
+
+    @model_validator(mode="after")
+    def _one_source_of_facts(self) -> Self:
+        if (self.fact_set_id is None) == (self.facts is None):
+            raise PydanticCustomError("facts_or_fact_set", "give either `fact_set_id` or `facts`")
+        return self
+
+    @model_validator(mode="after")
+    def _retention_of_that_name(self) -> Self:
+        kind, retention = self.method.type, self.training.retention.type
+        if kind == "memit" and retention not in {"auto", "none"}:
+            raise PydanticCustomError(
+                "other_retention",
+                "the method `memit` edits weights and trains nothing, so `training.retention` has no place",
+            )
+        if kind in RETENTION_METHODS and retention not in {"auto", kind}:
+            raise PydanticCustomError(
+                "other_retention",
+                "the method `{method}` goes with `training.retention` of that type, not `{retention}`",
+                {"method": kind, "retention": retention},
+            )
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything but the facts, as plain data: what a method implies is written out."""
+        settings = self.model_dump(mode="json", exclude={"facts", "fact_set_id"})
+        if self.training.retention.type == "auto":
+            settings["training"]["retention"]["type"] = RETAINED.get(self.method.type, "none")
+        return settings

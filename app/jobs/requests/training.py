@@ -1,0 +1,94 @@
+"""How a job may be trained: every setting with its bounds, written out."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from app.jobs.requests.base import Request, Seed
+
+
+class RetentionOptions(Request):
+    """What is trained beside the facts: the base model's own answers to prompts of ours."""
+
+    type: Annotated[
+        Literal["auto", "none", "replay", "kl"],
+        Field(
+            description="`replay`: the answers are targets. `kl`: the model is held to the base model's "
+            "distribution at their tokens. `auto`: `kl` with `mixsd`, that of its name with `replay` and "
+            "`kl`, none with others. Goes with every method that trains."
+        ),
+    ] = "auto"
+    ratio: Annotated[float, Field(ge=0.01, le=16, description="Answers beside each text of a step.")] = 0.5
+    weight: Annotated[
+        float, Field(ge=0.001, le=1000, description="Of their tokens, where one of a fact counts 1.")
+    ] = 1.0
+    about: Annotated[
+        Literal["both", "open", "questions"],
+        Field(description="Which of the built-in prompts: open ones, short questions, or both in turn."),
+    ] = "questions"
+    prompts: Annotated[int, Field(ge=1, le=128, description="How many of them, at most.")] = 128
+    max_new_tokens: Annotated[int, Field(ge=1, le=1024, description="Cap of an answer.")] = 24
+    temperature: Annotated[float, Field(ge=0, le=5, description="0 takes the likeliest token.")] = 0.0
+    top_k: Annotated[int, Field(ge=1, le=1024, description="Candidates of a draw.")] = 1024
+    kl_top_k: Annotated[int, Field(ge=2, le=1024, description="Tokens that distributions are kept of.")] = 64
+    seed: Seed = 0
+
+
+LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class TrainingOptions(Request):
+    rank: Annotated[int, Field(ge=1, le=512, description="Width of the low-rank update.")] = 16
+    alpha: Annotated[float, Field(gt=0, le=4096, description="Its scale is alpha / rank.")] = 16.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Annotated[
+        list[LayerName],
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Linear layers, by name. `mlp` takes those of the feed-forward blocks, "
+            "`all-linear` all but the head.",
+        ),
+    ] = ["mlp"]
+    dora: Annotated[bool, Field(description="Learn lengths of weights apart from directions.")] = False
+    rslora: Annotated[bool, Field(description="Scale by alpha / sqrt(rank) instead.")] = False
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 5
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 20
+    min_steps: Annotated[
+        int, Field(ge=0, le=10_000_000, description="With few texts, more epochs are made, up to this.")
+    ] = 60
+    max_steps: Annotated[int, Field(ge=0, le=10_000_000, description="0 does not end early.")] = 0
+    batch_size: Annotated[int, Field(ge=1, le=4096, description="Texts per optimizer step.")] = 8
+    micro_batch: Annotated[
+        int, Field(ge=0, le=4096, description="Texts per pass, at most. 0 takes as many as fit into memory.")
+    ] = 0
+    processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Processes of the worker's machine that train together, one for each GPU. Workers "
+            "allow as many as they have GPUs, or as `MIXSD_MAX_PROCESSES` says.",
+        ),
+    ] = 1
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    clip: Annotated[float, Field(ge=0, le=1000, description="Largest norm of the gradient; 0: any.")] = 1.0
+    stop_when_learned: bool = True
+    eval_every: Annotated[
+        int,
+        Field(ge=0, le=10_000_000, description="Steps between measurements of what was learned. 0: epochs."),
+    ] = 0
+    patience: Annotated[
+        int, Field(ge=0, le=1000, description="Ends after so many measurements without a better. 0 does not.")
+    ] = 0
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Field(description="`auto` takes bf16 on a GPU that has it.")
+    ] = "auto"
+    compile_layers: Annotated[bool, Field(description="Compile layers first. CUDA alone.")] = False
+    quantize: Annotated[
+        Literal["none", "nf4"], Field(description="`nf4` trains on a base in 4 bits. CUDA alone.")
+    ] = "none"
+    seed: Seed = 0
+    retention: RetentionOptions = RetentionOptions()
