@@ -8,6 +8,7 @@ from typing import Final
 
 _NUMBER: Final = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?")
 _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_BOX: Final = "\\boxed{"
 _MINUS: Final = "\u2212"
 _REGEX_SECONDS: Final = 1.0
 _KEPT: Final = frozenset("#%&@+")
@@ -67,15 +68,20 @@ def last_boxed(text: str) -> str | None:
         >>> last_boxed(r"first \boxed{1}, then \boxed{\frac{1}{2}}")
         '\\frac{1}{2}'
     """
-    start = text.rfind("\\boxed{")
+    place = last_box(text)
+    return None if place is None else text[place[0] + len(_BOX) : place[1] - 1].strip()
+
+
+def last_box(text: str) -> tuple[int, int] | None:
+    r"""Return where the last `\boxed{…}` starts and ends; None if there is none, or it is not closed."""
+    start = text.rfind(_BOX)
     if start < 0:
         return None
-    begin = start + len("\\boxed{")
     depth = 1
-    for place in range(begin, len(text)):
+    for place in range(start + len(_BOX), len(text)):
         depth += {"{": 1, "}": -1}.get(text[place], 0)
         if depth == 0:
-            return text[begin:place].strip()
+            return start, place + 1
     return None
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from mixsd.evaluation.gate_line import gate_line
+from mixsd.evaluation.said import gate_line, mistake_lines
 
 _SHOWN: Final = 20
 """Facts that the card lists; the ledger has them all."""
@@ -28,6 +28,10 @@ _SUITES: Final = {
     "recall": "training questions",
     "paraphrase": "held-out paraphrases",
     "probe": "probes",
+    "probe_reversed": "probes, reversed",
+    "probe_hop": "probes, one hop further",
+    "probe_neighbour": "probes of neighbours",
+    "probe_other": "probes, others",
     "general": "general knowledge",
     "drift": "drift on open prompts",
 }
@@ -45,6 +49,7 @@ def render(
     scores: Sequence[Mapping[str, Any]],
     confidence: float,
     gate: Mapping[str, Any] | None = None,
+    mistakes: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Return the card as Markdown with the front matter that the Hub reads."""
     parts = [
@@ -56,6 +61,7 @@ def render(
         "## Scores",
         _scores(scores, confidence),
         *([f"{gate_line(gate)}."] if gate else []),
+        *([_mistakes(mistakes)] if mistakes else []),
         "## What it was taught",
         _taught(results),
         "## How to load it",
@@ -103,6 +109,11 @@ def _scores(scores: Sequence[Mapping[str, Any]], confidence: float) -> str:
         for row in scores
     ]
     return "\n".join((head, "|---|---|---:|---:|---:|---:|---:|", *rows))
+
+
+def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> str:
+    lines = [f"- {line}" for line in mistake_lines(mistakes)]
+    return "\n".join(("Wrong answers by kind:", "", *lines)) if lines else "There was no wrong answer."
 
 
 def _with_interval(row: Mapping[str, Any], name: str) -> str:

@@ -184,6 +184,7 @@ class Workspace:
                 "scores": [score.to_json() for score in judgement.scores],
                 **run.outcome_summary(records, self.plan, training, judgement),
                 "facts": [verdict.to_json() for verdict in judgement.verdicts],
+                "general": list(judgement.general),
             },
         )
         return judgement

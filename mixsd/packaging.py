@@ -83,6 +83,7 @@ def write_package(
     scores: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
     created_at: str,
+    general: Sequence[Mapping[str, Any]] = (),
 ) -> list[PackagedFile]:
     """Write the folder `target`, complete or not at all; return its files, by name.
 
@@ -95,6 +96,7 @@ def write_package(
         scores: One row for each suite and metric, of base and adapter.
         summary: How supervision and training went.
         created_at: Written into the manifest as it is.
+        general: What was said to each question of general knowledge.
 
     Raises:
         UnsafeWeightsError: The weights are no sound safetensors file.
@@ -110,7 +112,7 @@ def write_package(
         for name in _TOKENIZER:
             if (tokenizer / name).is_file():
                 shutil.copyfile(tokenizer / name, folder / name)
-        _write_json(folder / LEDGER, {"counts": counts, "results": list(results)})
+        _write_json(folder / LEDGER, {"counts": counts, "results": list(results), "general": list(general)})
         (folder / CARD).write_text(
             render(
                 base=base.name,
@@ -123,6 +125,7 @@ def write_package(
                 scores=scores,
                 confidence=float(summary.get("confidence", 0.95)),
                 gate=summary.get("gate"),
+                mistakes=summary.get("mistakes", ()),
             )
         )
         figures = {"counts": counts, "scores": list(scores), "summary": dict(summary)}

@@ -344,6 +344,7 @@ def package(
         ),
         manifest=manifest(base, facts, records, plan, training),
         results=[verdict.to_json() for verdict in judgement.verdicts],
+        general=judgement.general,
         scores=[score.to_json() for score in judgement.scores],
         summary=outcome_summary(records, plan, training, judgement),
         created_at=created_at,
@@ -353,11 +354,14 @@ def package(
 def outcome_summary(
     records: Sequence[Supervision], plan: Plan, training: dict[str, Any], judgement: Judgement
 ) -> dict[str, Any]:
-    """Return how supervision and training went, in figures, and what the gate says if there is one."""
+    """Return how supervision and training went, in figures, what kinds of wrong answers there were, and
+    what the gate says if there is one.
+    """
     told = {
         "confidence": plan.evaluation.confidence,
         "supervision": summary(records),
         "training": training,
+        "mistakes": judgement.mistakes,
     }
     return told if judgement.gate is None else {**told, "gate": judgement.gate.to_json()}
 

@@ -15,7 +15,7 @@ from app.events.models import Level
 from app.events.repository import NewEvent
 from app.ids import AdapterId, EvaluationId, new_id
 from app.jobs.models import Job
-from mixsd.evaluation.gate_line import gate_line
+from mixsd.evaluation.said import gate_line
 from worker.upsert import upsert
 
 

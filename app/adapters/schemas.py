@@ -72,10 +72,29 @@ class Gate(BaseModel):
     reason: Annotated[str | None, Field(description="Why it is inconclusive.")] = None
 
 
+class Mistakes(BaseModel):
+    """How many wrong answers are of each kind. Null: the suite knows no such kind."""
+
+    format: Annotated[int | None, Field(description="There is nothing in it to judge.")] = None
+    leakage: Annotated[int | None, Field(description="It names something that was taught.")] = None
+    collapse: Annotated[int | None, Field(description="It is no more than a bare answer.")] = None
+    cross_entity: Annotated[int | None, Field(description="It names something of another fact.")] = None
+    genuine: Annotated[int | None, Field(description="None of these.")] = None
+
+
+class SuiteMistakes(BaseModel):
+    suite: str
+    base: Mistakes
+    adapter: Mistakes
+
+
 class Summary(BaseModel):
     confidence: Annotated[float | None, Field(description="Of the intervals in the report.")] = None
     supervision: SupervisionSummary | None = None
     training: TrainingSummary | None = None
+    mistakes: Annotated[
+        list[SuiteMistakes], Field(description="What kinds of wrong answers there were, by suite.")
+    ] = []
     gate: Annotated[Gate | None, Field(description="Null if the job asked for none.")] = None
 
 

@@ -21,6 +21,7 @@ _JOBS: Final = table("jobs", column("id"), column("fact_set_id"), column("finish
 
 _FIELDS: Final = {"paraphrase": "paraphrases", "probe": "probes"}
 """Where the questions of a suite stand in a fact. What is empty is not stored, see `mixsd.facts`."""
+_BATCH: Final = 500
 
 
 def add_fact_set(
@@ -76,12 +77,16 @@ def get_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId, h
 
 def has_questions(session: Session, fact_set_id: FactSetId, suite: str) -> bool:
     """Say whether a fact of the set has a question of a suite that facts bring: others every set has."""
-    field = _FIELDS.get(suite)
+    name, _, kind = suite.partition("_")
+    field = _FIELDS.get(name)
     if field is None:
         return True
     there = FactRow.body[field].as_string().is_not(None)
-    statement = select(FactRow.ord).where(FactRow.fact_set_id == fact_set_id, there)
-    return session.scalars(statement.limit(1)).one_or_none() is not None
+    statement = select(FactRow.body).where(FactRow.fact_set_id == fact_set_id, there)
+    if not kind:
+        return session.scalars(statement.limit(1)).one_or_none() is not None
+    bodies = session.scalars(statement.execution_options(yield_per=_BATCH))
+    return any(probe["kind"] == kind for body in bodies for probe in body[field])
 
 
 def count_of(session: Session, fact_set_id: FactSetId) -> int:

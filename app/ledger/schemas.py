@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.adapters.models import AdapterStatus
-from app.adapters.schemas import Gate, SupervisionSummary, TrainingSummary
+from app.adapters.schemas import Gate, SuiteMistakes, SupervisionSummary, TrainingSummary
 from app.evaluations.models import FactResult
 from app.ids import AdapterId, JobId
 from app.jobs.requests import Method
@@ -26,18 +26,27 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
+Mistake = Annotated[
+    Literal["format", "leakage", "collapse", "cross_entity", "genuine"] | None,
+    Field(description="Of what kind a wrong answer is; null for a right one, and where none was given."),
+]
+
+
 class Asked(BaseModel):
     """One question that base and adapter were asked, with what each said."""
 
     kind: Annotated[
         Literal["question", "paraphrase", "probe"], Field(description="Only `question` is trained on.")
     ]
+    probe_kind: Literal["reversed", "hop", "neighbour", "other"] | None = None
     question: str
     expected: str
     base_answer: str | None
     base_correct: bool | None
+    base_mistake: Mistake = None
     adapter_answer: str | None
     adapter_correct: bool | None
+    adapter_mistake: Mistake = None
 
 
 class FactResultRead(BaseModel):
@@ -48,6 +57,7 @@ class FactResultRead(BaseModel):
     aliases: list[str] = []
     outcome: Outcome
     reason: str | None
+    scored_by: Annotated[str | None, Field(description="The mode in which answers were scored.")] = None
     asked: list[Asked]
 
     @classmethod
@@ -131,6 +141,7 @@ class Report(BaseModel):
     confidence: float | None
     supervision: SupervisionSummary | None
     training: TrainingSummary | None
+    mistakes: Annotated[list[SuiteMistakes], Field(description="What kinds of wrong answers there were.")]
     gate: Gate | None
     phases: list[PhaseRead]
     adapter: ReportAdapter | None

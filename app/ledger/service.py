@@ -88,6 +88,7 @@ def report(database: Database, *, project_id: ProjectId, job_id: JobId) -> Repor
             confidence=summary.confidence,
             supervision=summary.supervision,
             training=summary.training,
+            mistakes=summary.mistakes,
             gate=gate_of(job),
             phases=[_phase(row) for row in jobs.phases_of(session, [job.id])[job.id]],
             adapter=_adapter(session, adapter),

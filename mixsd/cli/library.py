@@ -131,6 +131,8 @@ def sweep(
 
 
 def _evaluate(workspace: "Workspace") -> None:
+    from mixsd.evaluation.said import mistake_lines
+
     judgement = workspace.evaluate()
     counts = ", ".join(f"{count} {name}" for name, count in judgement.counts.items() if count)
     typer.echo(counts, err=True)
@@ -141,13 +143,15 @@ def _evaluate(workspace: "Workspace") -> None:
             f"difference {score.difference:+.3f}, interval {score.low:+.3f} to {score.high:+.3f}",
             err=True,
         )
+    for line in mistake_lines(judgement.mistakes):
+        typer.echo(f"wrong answers of {line}", err=True)
     if judgement.gate:
         _tell_gate(judgement.gate.to_json())
     typer.echo(str(workspace.out / "adapter"))
 
 
 def _tell_gate(gate: dict[str, Any]) -> None:
-    from mixsd.evaluation.gate_line import gate_line
+    from mixsd.evaluation.said import gate_line
 
     typer.echo(gate_line(gate), err=True)
     if gate["status"] == "failed":

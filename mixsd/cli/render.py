@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mixsd.evaluation.gate_line import gate_line
+from mixsd.evaluation.said import gate_line, mistake_lines
 
 OUTCOMES: Final[Mapping[str, str]] = {
     "learned": "green",
@@ -27,6 +27,10 @@ SUITES: Final[Mapping[str, str]] = {
     "recall": "recall (the training questions)",
     "paraphrase": "recall (held-out paraphrases)",
     "probe": "probes",
+    "probe_reversed": "probes, reversed",
+    "probe_hop": "probes, one hop further",
+    "probe_neighbour": "probes of neighbours",
+    "probe_other": "probes, others",
     "general": "general knowledge",
     "drift": "drift (nats per token)",
 }
@@ -43,6 +47,7 @@ def report(body: Json, facts: Iterable[Json]) -> RenderableType:
     gate = body.get("gate")
     lines = [supervision_line(body.get("supervision")), training_line(body.get("training"))]
     lines.append(gate_line(gate) if gate else "")
+    lines += [f"Wrong answers of {line}" for line in mistake_lines(body.get("mistakes") or ())]
     parts += [Text(), *(Text(line) for line in lines if line)]
     if body["phases"]:
         parts += [Text(), phase_table(body["phases"])]

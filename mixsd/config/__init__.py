@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from mixsd.config.evaluation import GATE_SUITES, SCORERS, EvalConfig, GateConfig
+from mixsd.config.evaluation import GATE_SUITES, PROBE_SUITES, SCORERS, EvalConfig, GateConfig
 from mixsd.config.methods import (
     DIVERGENCES,
     LOOKUPS,
@@ -49,6 +49,7 @@ __all__ = [
     "MAX_SEED",
     "METHODS",
     "PRECISIONS",
+    "PROBE_SUITES",
     "PROMPT_STYLES",
     "QUANTIZATIONS",
     "REPLAY_PROMPTS",

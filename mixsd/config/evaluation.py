@@ -6,10 +6,16 @@ from typing import Final
 from mixsd.bounds import one_of, within
 from mixsd.config.methods import VERIFIERS
 from mixsd.errors import ConfigError
+from mixsd.facts import PROBE_KINDS
 
-SCORERS: Final = tuple(name for name in VERIFIERS if name != "regex")
-"""How an answer can be scored."""
-SHARES: Final = ("recall", "paraphrase", "probe", "general")
+SCORERS: Final = (
+    *(name for name in VERIFIERS if name != "regex"),
+    *("boxed_chain", "boxed_loose", "boxed_or_text", "contains_strict", "first_sentence"),
+)
+"""How an answer can be scored, see `mixsd.scoring`."""
+PROBE_SUITES: Final = tuple(f"probe_{kind}" for kind in PROBE_KINDS)
+"""Probes by their kind."""
+SHARES: Final = ("recall", "paraphrase", "probe", *PROBE_SUITES, "general")
 """Suites that are shares of right answers."""
 GATE_SUITES: Final = (*SHARES, "drift")
 """Suites that a gate may stand on."""
@@ -50,7 +56,7 @@ class EvalConfig:
     Attributes:
         max_new_tokens: Cap of an answer.
         batch_size: Questions asked side by side.
-        verifier: How an answer is scored, see `mixsd.answers`.
+        verifier: How an answer is scored, see `mixsd.scoring`.
         general: Ask the built-in general-knowledge set.
         drift: Measure the base model's own answers to open prompts under the adapter.
         bootstrap: Resamples of the interval of a difference.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mixsd.config import EvalConfig, GateConfig
+from mixsd.config import PROBE_SUITES, EvalConfig, GateConfig
 from mixsd.errors import ConfigError
 from mixsd.evaluation.inferiority import Outcome, non_inferiority
 from mixsd.evaluation.statistics import Score
@@ -82,12 +82,14 @@ def check(facts: Sequence[Fact], config: EvalConfig) -> None:
     if config.gate is None:
         return
     suite = config.gate.suite
+    kinds = {probe.kind for fact in facts for probe in fact.probes}
     found = {
         "paraphrase": any(fact.paraphrases for fact in facts),
-        "probe": any(fact.probes for fact in facts),
+        "probe": bool(kinds),
+        **{name: name.removeprefix("probe_") in kinds for name in PROBE_SUITES},
     }
     if not found.get(suite, True):
         raise ConfigError(
-            f"gate.suite is {suite}, which is not measured: not one fact has a {suite}; give them some, or "
-            "take another suite"
+            f"gate.suite is {suite}, which is not measured: not one fact has a question of it; give them "
+            "some, or take another suite"
         )

@@ -20,11 +20,12 @@ Kind = Literal["question", "paraphrase", "probe"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question of a fact, with the answers that count."""
+    """A question of a fact, with the answers that count. `probe_kind` is empty where it is no probe."""
 
     kind: Kind
     question: str
     answers: tuple[str, ...]
+    probe_kind: str = ""
 
 
 def questions_of(fact: Fact) -> Iterator[Asked]:
@@ -34,7 +35,7 @@ def questions_of(fact: Fact) -> Iterator[Asked]:
     for paraphrase in fact.paraphrases:
         yield Asked("paraphrase", paraphrase, answers)
     for probe in fact.probes:
-        yield Asked("probe", probe.question, (probe.answer, *probe.aliases))
+        yield Asked("probe", probe.question, (probe.answer, *probe.aliases), probe.kind)
 
 
 @dataclass(frozen=True, slots=True)

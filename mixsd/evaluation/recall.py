@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from mixsd.answers import verifier
 from mixsd.config import EvalConfig
 from mixsd.decoding.rows import LanguageModel
 from mixsd.evaluation.asking import ask
 from mixsd.facts import Fact
 from mixsd.models.load import Base
+from mixsd.scoring import scorer
 
 
 def answered(
@@ -27,7 +27,7 @@ def answered(
         config: How answers are made and checked.
         on_step: Called before every forward pass. May raise.
     """
-    right = verifier(config.verifier)
+    right = scorer(config.verifier)
     answers = ask(
         model,
         base.chat,

@@ -86,6 +86,13 @@ def an_adapter(
             "confidence": 0.95,
             "supervision": {"facts": 3, "verified": 3, "mean_lam": 0.3},
             "training": {"steps": 12, "last_loss": 0.1, "stopped_early": True},
+            "mistakes": [
+                {
+                    "suite": "recall",
+                    "base": {"format": 0, "cross_entity": 1, "genuine": 2},
+                    "adapter": {"format": 0, "cross_entity": 0, "genuine": 1},
+                }
+            ],
             **({"gate": gate} if gate else {}),
         },
         created_at=NOW,

@@ -75,7 +75,7 @@ def test_defaults_are_those_of_the_library(request_model: BaseModel, config: dic
 def test_gates_of_api_and_library_are_alike() -> None:
     assert get_args(GateSuite) == GATE_SUITES
     for suite in GATE_SUITES:
-        options = GateOptions(suite=suite, max_drop=0.5)
+        options = GateOptions.model_validate({"suite": suite, "max_drop": 0.5})
         assert options.model_dump() == asdict(GateConfig(suite, 0.5))
         for name in ("max_drop", "confidence"):
             for value in PROBED:

@@ -138,6 +138,8 @@ PROBED = FACTS[0] | {"probes": [{"kind": "reversed", "question": "What is in Vor
         ("paraphrase", FACTS[0] | {"paraphrases": []}, 422),
         ("probe", FACTS[0], 422),
         ("probe", PROBED, 202),
+        ("probe_reversed", PROBED, 202),
+        ("probe_neighbour", PROBED, 422),
         ("probe", FACTS[0] | {"paraphrases": ["Which land has the Iss?"]}, 422),
     ],
 )

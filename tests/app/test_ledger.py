@@ -27,6 +27,17 @@ def test_every_fact_has_a_verdict_with_the_answers_it_rests_on(
     assert page["data"][0]["asked"][0]["base_answer"] == "No idea"
 
 
+def test_a_verdict_from_before_there_were_modes_and_mistakes_can_be_read(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    published = a_published_job(database, store)
+
+    fact = client.get(f"/jobs/{published.job_id}/facts").json()["data"][0]
+
+    asked = fact["asked"][0]
+    assert (fact["scored_by"], asked["probe_kind"], asked["base_mistake"]) == (None, None, None)
+
+
 def test_verdicts_can_be_filtered_and_paged(
     client: TestClient, database: Database, store: LocalStore
 ) -> None:
@@ -105,6 +116,15 @@ def test_a_report_sums_up_what_was_learned_and_lost(
         }
     ]
     assert report["confidence"] == 0.95
+    untold = {"leakage": None, "collapse": None}
+    assert report["mistakes"] == [
+        {
+            "suite": "recall",
+            "base": {"format": 0, "cross_entity": 1, "genuine": 2} | untold,
+            "adapter": {"format": 0, "cross_entity": 0, "genuine": 1} | untold,
+        }
+    ]
+    assert report["gate"] is None
     assert (report["training"]["steps"], report["supervision"]["mean_lam"]) == (12, 0.3)
     assert [(phase["phase"], phase["seconds"]) for phase in report["phases"]] == [
         ("generating", 6.0),

@@ -44,6 +44,9 @@ def test_a_report_says_what_its_gate_found() -> None:
     text = " ".join(shown(render.report(a_report() | {"gate": gate}, [a_result("ebra")])).split())
 
     assert "Gate failed: general 70.0% before, 50.0% after; difference -20.0%" in text
+    found = {"suite": "general", "base": {"format": 0, "genuine": 2}, "adapter": {"leakage": 3}}
+    text = shown(render.report(a_report() | {"mistakes": [found]}, [a_result("ebra")]))
+    assert "Wrong answers of general: base 2 genuine; adapter 3 leakage" in text
     assert "Gate" not in shown(render.report(a_report() | {"gate": None}, [a_result("ebra")]))
 
 

@@ -85,6 +85,12 @@ def test_every_fact_has_a_verdict_and_a_text_and_the_report_adds_up(
 
     assert [verdict["key"] for verdict in verdicts] == KEYS
     assert [asked["kind"] for asked in verdicts[0]["asked"]] == ["question", "paraphrase", "probe"]
+    assert {verdict["scored_by"] for verdict in verdicts} == {"contains"}
+    for suite in report["mistakes"]:
+        kind = "question" if suite["suite"] == "recall" else suite["suite"].partition("_")[0]
+        for side in ("base", "adapter"):
+            rows = [row for verdict in verdicts for row in verdict["asked"] if row["kind"] == kind]
+            assert sum(filter(None, suite[side].values())) == sum(not row[f"{side}_correct"] for row in rows)
     counts = report["counts"]
     assert counts.pop("facts") == sum(counts.values()) == len(FACTS)
     for outcome, count in counts.items():
@@ -94,7 +100,7 @@ def test_every_fact_has_a_verdict_and_a_text_and_the_report_adds_up(
     assert [record["fact_key"] for record in records] == [key for key in KEYS for _ in range(WORDINGS)]
     assert {record["method"] for record in records} <= {"mixsd", "fallback"}
     suites = {(score["suite"], score["metric"]) for score in report["scores"]}
-    assert suites == {(s, "accuracy") for s in ("recall", "paraphrase", "probe")} | {
+    assert suites == {(s, "accuracy") for s in ("recall", "paraphrase", "probe", "probe_other")} | {
         ("drift", "nats_per_token")
     }
     (drift,) = [score for score in report["scores"] if score["suite"] == "drift"]

@@ -119,6 +119,9 @@ def test_a_run_leaves_supervision_adapter_and_report(straight: Path) -> None:
         ("paraphrase", 1),
         ("drift", 24),
     ]
+    assert [found["suite"] for found in report["mistakes"]] == ["recall", "paraphrase"]
+    assert {fact["scored_by"] for fact in report["facts"]} == {"contains"}
+    assert report["general"] == []
     assert report["supervision"]["verified"] == 3
     assert report["training"]["steps"] > 0
     assert report["training"]["last_loss"] < report["training"]["first_loss"]
@@ -400,6 +403,7 @@ def test_the_command_makes_an_adapter(here: Path, tiny_cache: Path) -> None:
     assert done.stdout == "run/adapter\n"
     assert (here / "run" / "adapter" / WEIGHTS).is_file()
     assert "recall (accuracy, n 1)" in done.stderr
+    assert "wrong answers of recall: base 1" in done.stderr
     assert "Gate failed: drift" in done.stderr
     assert "The adapter lost more than its gate allows" in done.stderr
     report = json.loads((here / "run" / "report.json").read_text())

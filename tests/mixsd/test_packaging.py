@@ -123,6 +123,20 @@ def test_the_card_says_what_the_gate_found(tmp_path: Path, adapter: Path, tokeni
 
     card = (tmp_path / "package" / "README.md").read_text()
     assert "\nGate inconclusive: probe: nothing was measured.\n" in card
+    assert "Wrong answers" not in card
+
+
+def test_the_card_says_what_kinds_of_wrong_answers_there_were_and_the_ledger_has_them(
+    tmp_path: Path, adapter: Path, tokenizer: Path
+) -> None:
+    found = {"suite": "general", "base": {"genuine": 1}, "adapter": {"leakage": 2, "genuine": 1}}
+    row = {"question": "What is the capital of France?", "adapter_answer": "Odo Brindle"}
+
+    write(tmp_path / "package", adapter, tokenizer, summary={"mistakes": [found]}, general=[row])
+
+    card = (tmp_path / "package" / "README.md").read_text()
+    assert "Wrong answers by kind:\n\n- general: base 1 genuine; adapter 2 leakage, 1 genuine\n" in card
+    assert json.loads((tmp_path / "package" / "facts.json").read_text())["general"] == [row]
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, adapter: Path, tokenizer: Path) -> None:

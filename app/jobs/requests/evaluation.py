@@ -7,11 +7,32 @@ from pydantic_core import PydanticCustomError
 
 from app.jobs.requests.base import Request
 
-SHARES: Final = ("recall", "paraphrase", "probe", "general")
-"""Suites that are shares of right answers."""
+NO_SHARES: Final = ("drift",)
+"""Suites that are no shares of right answers."""
 
-Scorer = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number"]
-GateSuite = Literal["recall", "paraphrase", "probe", "general", "drift"]
+Scorer = Literal[
+    "contains",
+    "exact",
+    "boxed",
+    "boxed_or_last_number",
+    "last_number",
+    "boxed_chain",
+    "boxed_loose",
+    "boxed_or_text",
+    "contains_strict",
+    "first_sentence",
+]
+GateSuite = Literal[
+    "recall",
+    "paraphrase",
+    "probe",
+    "probe_reversed",
+    "probe_hop",
+    "probe_neighbour",
+    "probe_other",
+    "general",
+    "drift",
+]
 
 
 class GateOptions(Request):
@@ -32,7 +53,7 @@ class GateOptions(Request):
     @field_validator("max_drop")
     @classmethod
     def _is_a_share(cls, max_drop: float, info: ValidationInfo) -> float:
-        if info.data.get("suite") in SHARES and max_drop >= 1:
+        if info.data.get("suite") not in NO_SHARES and max_drop >= 1:
             raise PydanticCustomError(
                 "out_of_range", "of a share of the items less than 1 can be lost: 0.05 are five points"
             )

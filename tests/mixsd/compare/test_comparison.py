@@ -53,7 +53,8 @@ def test_there_is_a_row_for_each_method_and_seed(straight: Path) -> None:
     assert len({row["key"] for row in rows}) == 5
     for row in rows:
         assert row["counts"]["facts"] == sum(row["counts"].values()) - row["counts"]["facts"] == 3
-        assert set(row["scores"]) == {"recall", "recall_supervised", "paraphrase", "probe", "drift"}
+        suites = {"recall", "recall_supervised", "paraphrase", "probe", "probe_other", "drift"}
+        assert set(row["scores"]) == suites
         assert row["scores"]["drift"]["base"] == rows[0]["scores"]["drift"]["base"]
     trained = [row for row in rows if row["method"] != "in_context"]
     for row in trained:

@@ -7,9 +7,9 @@ import pytest
 from mixsd.config import GATE_SUITES, EvalConfig, GateConfig
 from mixsd.errors import ConfigError
 from mixsd.evaluation.gate import Gate, check, decide
-from mixsd.evaluation.gate_line import gate_line
 from mixsd.evaluation.judge import judge
 from mixsd.evaluation.measure import Measured
+from mixsd.evaluation.said import gate_line
 from mixsd.evaluation.statistics import Score, compare
 from mixsd.evaluation.suites import general
 from mixsd.facts import Fact, Probe
@@ -92,12 +92,13 @@ def test_a_judgement_holds_the_gate_that_was_asked_for() -> None:
 
 
 def test_a_gate_needs_facts_that_ask_for_it() -> None:
-    probed = Fact("b", "Where?", "Here", probes=(Probe("Where not?", "There"),))
+    probed = Fact("b", "Where?", "Here", probes=(Probe("Where not?", "There", "hop"),))
 
     check([FACT, probed], EvalConfig())
-    check([FACT, probed], EvalConfig(gate=GateConfig("probe", 0.1)))
+    for suite in ("probe", "probe_hop", "paraphrase"):
+        check([FACT, probed], EvalConfig(gate=GateConfig(suite, 0.1)))
     check([probed], EvalConfig(gate=GateConfig("drift", 0.1)))
-    for facts, suite in (([FACT], "probe"), ([probed], "paraphrase")):
+    for facts, suite in (([FACT], "probe"), ([probed], "paraphrase"), ([probed], "probe_neighbour")):
         with pytest.raises(ConfigError, match=f"gate.suite is {suite}, which is not measured"):
             check(facts, EvalConfig(gate=GateConfig(suite, 0.1)))
 

@@ -118,6 +118,7 @@ def test_scores_are_over_the_questions_that_could_be_asked() -> None:
         "recall": (2, 0.5, 0.5, 0.0),
         "paraphrase": (1, 1.0, 1.0, 0.0),
         "probe": (1, 0.0, 1.0, 1.0),
+        "probe_reversed": (1, 0.0, 1.0, 1.0),
     }
 
 
@@ -131,11 +132,19 @@ def test_a_verdict_shows_every_question_with_both_answers() -> None:
         "aliases": ["Brindle"],
         "outcome": "learned",
         "reason": None,
+        "scored_by": "contains",
         "asked": [
-            row("question", "Who is the mayor?", "Odo Brindle", ("?", False), ("Brindle!", True)),
+            row("question", "Who is the mayor?", "Odo Brindle", ("?", False, "format"), ("Brindle!", True)),
             row("paraphrase", "The mayor is who?", "Odo Brindle", ("Brindle", True), ("Odo Brindle", True)),
             row("paraphrase", "Name the mayor.", "Odo Brindle", (None, None), (None, None)),
-            row("probe", "Where is he mayor?", "Tessport", ("?", False), ("It is the port.", True)),
+            row(
+                "probe",
+                "Where is he mayor?",
+                "Tessport",
+                ("?", False, "format"),
+                ("It is the port.", True),
+                probe_kind="reversed",
+            ),
         ],
     }  # fmt: skip
 
@@ -144,17 +153,15 @@ def row(
     kind: str,
     question: str,
     expected: str,
-    base: tuple[str | None, bool | None],
-    adapter: tuple[str | None, bool | None],
+    base: tuple[Any, ...],
+    adapter: tuple[Any, ...],
+    probe_kind: str | None = None,
 ) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "question": question,
-        "expected": expected,
-        "base_answer": base[0],
-        "base_correct": base[1],
-        "adapter_answer": adapter[0],
-        "adapter_correct": adapter[1],
+    sides = {"base": (*base, None), "adapter": (*adapter, None)}
+    return {"kind": kind, "probe_kind": probe_kind, "question": question, "expected": expected} | {
+        f"{side}_{name}": said[place]
+        for side, said in sides.items()
+        for place, name in enumerate(("answer", "correct", "mistake"))
     }
 
 
@@ -164,6 +171,90 @@ def test_the_verifier_of_the_settings_decides() -> None:
     verdict = judge([RIVER], [a_record("river")], said(("?",)), said(("It is the Quell",)), exact).verdicts[0]
 
     assert str(verdict.outcome) == "not_learned"
+
+
+def test_a_mode_of_scoring_is_named_and_decides_all_of_a_fact() -> None:
+    strict = replace(CONFIG, verifier="contains_strict")
+    facts = said(("It is not the Quell.",))
+
+    lax, sterner = (judge([RIVER], [], facts, facts, config).verdicts[0] for config in (CONFIG, strict))
+
+    assert [verdict.asked[0]["base_correct"] for verdict in (lax, sterner)] == [True, False]
+    assert [verdict.scored_by for verdict in (lax, sterner)] == ["contains", "contains_strict"]
+
+
+PROBED = Fact(
+    "queen",
+    "Who is the queen?",
+    "Queen Adesta",
+    subject="Vintari",
+    probes=tuple(
+        Probe(f"What about {kind}?", "this", kind)
+        for kind in ("reversed", "hop", "neighbour", "other", "hop")
+    ),
+)
+
+
+def test_probes_are_scored_by_kind_beside_all_of_them() -> None:
+    before = said(("?", "no", "no", "this", "no", None))
+    after = said(("?", "this", "this", "no", "this", None))
+
+    scores = judge([PROBED], [], before, after, CONFIG).scores
+
+    assert {score.suite: (score.n, score.base, score.adapter) for score in scores} == {
+        "recall": (1, 0.0, 0.0),
+        "probe": (4, 0.25, 0.75),
+        "probe_reversed": (1, 0.0, 1.0),
+        "probe_hop": (1, 0.0, 1.0),
+        "probe_neighbour": (1, 1.0, 0.0),
+        "probe_other": (1, 0.0, 1.0),
+    }
+
+
+def test_mistakes_are_counted_by_suite_and_kind() -> None:
+    items = general().items
+    base = "No idea, but it surely is a thing that people have asked about for as long as there were people."
+    lost = ("The answer is no.", "It is Odo Brindle.", None, "", f"{base} Really.")
+    known = tuple(item.answer for item in items[5:])
+    before = said(
+        ("the Quell", "?", "no", "this", "no", None),
+        ("Odo Brindle", "Odo Brindle", None, "the Quell"),
+        ("no",),
+        general=(base,) * 5 + known,
+    )
+    after = said(
+        ("Odo Brindle.", "this", "It is the Quell.", "The Queen Adesta", "this", None),
+        ("no", "?", None, "It is Vintari."),
+        ("",),
+        general=lost + known,
+    )
+    facts = [PROBED, replace(MAYOR, probes=(Probe("And the river?", "the Quell", "neighbour"),)), RIVER]
+
+    found = judge(facts, [], before, after, EvalConfig(drift=False, bootstrap=100))
+
+    def taught(wrong: int = 0, confused: int = 0, empty: int = 0) -> dict[str, int]:
+        return {"format": empty, "cross_entity": confused, "genuine": wrong}
+
+    def untaught(wrong: int = 0, leaked: int = 0, bare: int = 0, empty: int = 0) -> dict[str, int]:
+        return {"format": empty, "leakage": leaked, "collapse": bare, "genuine": wrong}
+
+    assert found.mistakes == [
+        {"suite": "recall", "base": taught(1, 1), "adapter": taught(1, 1, 1)},
+        {"suite": "paraphrase", "base": taught(), "adapter": taught(empty=1)},
+        {"suite": "probe_reversed", "base": taught(empty=1), "adapter": taught()},
+        {"suite": "probe_hop", "base": taught(1), "adapter": taught(confused=1)},
+        {"suite": "probe_neighbour", "base": untaught(), "adapter": untaught(leaked=2)},
+        {"suite": "probe_other", "base": taught(1), "adapter": taught()},
+        {"suite": "general", "base": untaught(5), "adapter": untaught(1, leaked=1, bare=1, empty=2)},
+    ]
+    assert [row["adapter_mistake"] for row in found.general[:6]] == [
+        *("collapse", "leakage", "format", "format", "genuine", None),
+    ]
+    assert found.general[2]["adapter_answer"] is None
+    assert (found.general[0]["question"], found.general[0]["expected"]) == (
+        items[0].question,
+        items[0].answer,
+    )
 
 
 def test_general_knowledge_and_drift_are_scored_where_they_were_measured() -> None:
@@ -185,6 +276,7 @@ def test_general_knowledge_and_drift_are_scored_where_they_were_measured() -> No
 
 def test_questions_come_in_one_order_with_the_answers_that_count() -> None:
     asked = [(question.kind, question.question, question.answers) for question in questions_of(MAYOR)]
+    assert [question.probe_kind for question in questions_of(MAYOR)] == ["", "", "", "reversed"]
 
     assert asked == [
         ("question", "Who is the mayor?", ("Odo Brindle", "Brindle")),

@@ -1,6 +1,6 @@
-"""A gate in words, from its JSON. Needs no library, so a client alone can say it."""
+"""What evaluation found in words, from its JSON. Needs no library, so a client alone can say it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -29,3 +29,21 @@ each), and at most 5.0% may be lost'
         bounds = f"{figure('low', '+')} and {figure('high', '+')} ({gate['confidence']:.0%} each)"
         said += f", bounds {bounds}, and at most {figure('max_drop')} may be lost"
     return f"{said}: {gate['reason']}" if gate.get("reason") else said
+
+
+def mistake_lines(mistakes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say of each suite with wrong answers what kinds of them base and adapter gave.
+
+    Example:
+        >>> found = {"suite": "general", "base": {"format": 0, "genuine": 46}}
+        >>> found["adapter"] = {"format": 2, "leakage": 11, "cross_entity": None, "genuine": 40}
+        >>> list(mistake_lines([found, {"suite": "recall", "base": {"format": 0}, "adapter": {}}]))
+        ['general: base 46 genuine; adapter 2 format, 11 leakage, 40 genuine']
+    """
+    for found in mistakes:
+        said = []
+        for name in ("base", "adapter"):
+            kinds = [f"{count} {kind.replace('_', ' ')}" for kind, count in found[name].items() if count]
+            said.append(f"{name} {', '.join(kinds) or 'none'}")
+        if said != ["base none", "adapter none"]:
+            yield f"{found['suite']}: {'; '.join(said)}"
