@@ -87,6 +87,14 @@ Config = Annotated[
     Path | None,
     typer.Option(help="JSON with `training` and `evaluation` of all methods.", exists=True, dir_okay=False),
 ]
+Keep = Annotated[
+    bool,
+    typer.Option(
+        "--keep",
+        help="Keep what each row was trained on, and its adapter, in OUT/rows, for `mixsd analyse`. Rows "
+        "that were made without are made again.",
+    ),
+]
 Out = Annotated[
     Path, typer.Option(help="Folder of the comparison. Rows that are there are kept.", file_okay=False)
 ]
@@ -110,6 +118,7 @@ def compare(
     device: Device = "auto",
     threads: Threads = 0,
     *,
+    keep: Keep = False,
     cache_supervision: CacheSupervision = True,
 ) -> None:
     """Teach the same facts by several methods, and show what each learned and lost.
@@ -152,6 +161,7 @@ def compare(
                     on_phase=on_phase,
                     on_row=_tell,
                     cache=texts,
+                    keep=keep,
                 )
                 document = comparison.run()
         _report(document, out)

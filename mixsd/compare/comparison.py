@@ -3,6 +3,7 @@
 OUT/compare.json    what is compared, and the rows
 OUT/baseline.json   what the base model answers
 OUT/work/           checkpoints of the row under way
+OUT/rows/           for each row its supervision and its adapter, if they are to be kept
 """
 
 import json
@@ -18,9 +19,9 @@ from filelock import FileLock, Timeout
 from mixsd import run
 from mixsd.cache import SupervisionCache
 from mixsd.compare.methods import Common, Match, Method
-from mixsd.compare.rows import Bench, Row, row_of
+from mixsd.compare.rows import ADAPTER, SUPERVISION, Bench, Row, row_of
 from mixsd.config import Plan
-from mixsd.durable import write_whole
+from mixsd.durable import whole_folder, write_whole
 from mixsd.errors import ConfigError, DiskFullError, MixsdError
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
@@ -30,6 +31,7 @@ from mixsd.models.load import Base
 
 FILE: Final = "compare.json"
 BASELINE: Final = "baseline.json"
+KEPT: Final = "rows"
 _WORK: Final = "work"
 _VERSION: Final = 1
 
@@ -85,6 +87,7 @@ class Comparison:
         cells: The rows that are wanted.
         on_row: Told of each row as it is made.
         cache: Supervision of other runs.
+        keep: Keep what each row was trained on, and its adapter.
     """
 
     out: Path
@@ -95,9 +98,12 @@ class Comparison:
     on_phase: OnPhase
     on_row: Callable[[Row], None] = lambda _: None
     cache: SupervisionCache | None = None
+    keep: bool = False
 
     def run(self) -> dict[str, Any]:
         """Make the rows that are missing, those that failed before included; return the whole file.
+
+        If rows are to be kept, one that was made and not kept is missing too.
 
         A method that fails has a row that says why, and the others go on.
 
@@ -118,6 +124,8 @@ class Comparison:
                     del base  # before there is another
                     base = self.load()
                 row = self._row(base, key, cell, self._bench(key, baseline))
+                if self.keep and "error" not in row:
+                    self._keep(key)
                 _put(document["rows"], row)
                 self._write(document)
                 shutil.rmtree(self.out / _WORK / key, ignore_errors=True)
@@ -165,11 +173,23 @@ class Comparison:
         missing = []
         for cell in self.cells:
             key = self._key(base, cell)
-            if key in made:
+            if key in made and self._is_kept(key, cell):
                 made[key]["method"] = cell.method.name
             else:
                 missing.append((key, cell))
         return missing
+
+    def _is_kept(self, key: str, cell: Cell) -> bool:
+        return not self.keep or not cell.method.makes_adapter or (self.out / KEPT / key).is_dir()
+
+    def _keep(self, key: str) -> None:
+        """Keep what a row leaves, all of it or nothing."""
+        work = self.out / _WORK / key
+        if not (work / ADAPTER).is_dir():
+            return
+        with whole_folder(self.out / KEPT / key, self.out / KEPT / f".{key}.partial") as draft:
+            shutil.copytree(work / ADAPTER, draft / ADAPTER)
+            shutil.copyfile(work / SUPERVISION, draft / SUPERVISION)
 
     def _key(self, base: Base, cell: Cell) -> str:
         parts = [run.base_digest(base), sha256_of_facts(self.facts), cell.settings(), self.match.to_json()]

@@ -32,6 +32,9 @@ from mixsd.training.loop import Hooks, Trained
 
 Row = dict[str, Any]
 
+ADAPTER: Final = "weights"
+SUPERVISION: Final = "supervision.jsonl"
+"""What a row leaves in its folder: its adapter, as peft saves it, and what it was trained on."""
 CHECKS: Final = "checks.json"
 """What was measured on the way of a run that is matched by recall: pairs of step and recall."""
 
@@ -117,7 +120,9 @@ def _made_row(base: Base, method: Method, plan: Plan, bench: Bench) -> Row:
     trained = training.run() if method.is_trained else training.edit()
     with clock("evaluating"):
         reworded = _recall_of_rewordings(base, trained.model, records, bench.facts, plan.evaluation)
-    adapter = bench.work / "adapter"
+    lines = "".join(record.to_line() + "\n" for record in records)
+    write_whole(bench.work / SUPERVISION, lines.encode())
+    adapter = bench.work / ADAPTER
     shutil.rmtree(adapter, ignore_errors=True)
     adapter.mkdir(parents=True)
     lora.save_adapter(trained.model, adapter)
