@@ -21,7 +21,7 @@ _LINES: Final = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 4)))
 _GREYS: Final = ("black", "0.5", "0.3", "0.65")
 _FILLS: Final = ("black", "white", "0.6")
 _LEGEND_COLUMNS: Final = 3
-_FAINT: Final = {"color": "0.6", "linewidth": 0.8, "linestyle": "--"}
+_FAINT: Final[Mapping[str, Any]] = {"color": "0.6", "linewidth": 0.8, "linestyle": "--"}
 _SHOWN_TOKENS: Final = 120
 _BARS: Final = {
     "naive": ("white", "////"),
@@ -30,7 +30,7 @@ _BARS: Final = {
     None: ("0.85", ".."),
 }
 _PER_INCH: Final = 200
-_LOOKS: Final = {"font.size": 9, "text.parse_math": False, "svg.fonttype": "none"}
+_LOOKS: Final[dict[Any, Any]] = {"font.size": 9, "text.parse_math": False, "svg.fonttype": "none"}
 _STAMPS: Final[Mapping[str, dict[str, None]]] = {
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     "png": {"Software": None},

@@ -27,6 +27,7 @@ class Settings:
     tau: float = 5.0
     fisher_unit: Literal["sequence", "token"] = "sequence"
     fisher_samples: int = 2
+    fisher_tokens: int = 64
     seed: int = 0
 
 
@@ -104,7 +105,8 @@ class Work:
         from mixsd.analysis.alignment import Config, analyse_fisher  # noqa: PLC0415  loads torch
 
         self._need(any(run.adapter for run in self.found.runs), "adapter")
-        config = Config(self.settings.fisher_unit, self.settings.fisher_samples, self.settings.seed)
+        asked = self.settings
+        config = Config(asked.fisher_unit, asked.fisher_samples, asked.seed, asked.fisher_tokens)
         return analyse_fisher(self._base, self.found.runs, config, on_progress=self.on_phase("fisher"))
 
     def _frontier(self) -> Result:

@@ -125,7 +125,8 @@ def example_of(base: Base, run: Run, record: Supervision) -> Example:
     prompt = base.chat.prompt_ids(STYLES[run.prompt_style].naive_prompt(record.question))
     example = Example(tuple(prompt), record.token_ids)
     size = int(base.model.config.get_text_config().vocab_size)
-    known = all(isinstance(token, int) and 0 <= token < size for token in record.token_ids)
+    tokens: Sequence[Any] = record.token_ids
+    known = all(isinstance(token, int) and 0 <= token < size for token in tokens)
     known = known and len(record.picks) in {0, len(record.token_ids)}
     if not known or len(example.read) > base.max_tokens:
         raise NotAnalysableError(

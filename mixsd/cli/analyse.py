@@ -55,6 +55,7 @@ Unit = Annotated[
 Samples = Annotated[
     int, typer.Option(help="Sampled answers to each prompt, for the Fisher.", min=1, max=1000)
 ]
+Tokens = Annotated[int, typer.Option(help="Cap of an answer to a prompt, for the Fisher.", min=1, max=4096)]
 Seed = Annotated[int, typer.Option(help="Names their draws.", min=0)]
 
 
@@ -67,6 +68,7 @@ def analyse(
     tau: Tau = 5.0,
     fisher_unit: Unit = "sequence",
     fisher_samples: Samples = 2,
+    fisher_tokens: Tokens = 64,
     seed: Seed = 0,
     cache: Cache = None,
     device: Device = "auto",
@@ -83,7 +85,7 @@ def analyse(
         from mixsd.cli._bars import bars
 
         found = find_runs(runs)
-        settings = Settings(tau, fisher_unit, fisher_samples, seed)
+        settings = Settings(tau, fisher_unit, fisher_samples, fisher_tokens, seed)
         with bars(keep=False) as on_phase:
             work = Work(
                 found=found,

@@ -113,7 +113,7 @@ def work(on_disk: OnDisk, tmp_path: Path) -> Callable[..., Work]:
             found=find_runs(folders),
             out=tmp_path / "out",
             load=load or (lambda: load_base(on_disk, device="cpu")),
-            settings=Settings(fisher_samples=1, **settings),
+            settings=Settings(fisher_samples=1, fisher_tokens=6, **settings),
             on_phase=lambda _: silent,
         )
 

@@ -20,7 +20,8 @@ def test_pearson_is_that_of_numpy(seed: int) -> None:
         assert found.value is None
     else:
         assert found.value == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-12)
-        assert found.low is None or (found.high is not None and found.low <= found.value <= found.high)
+        if len(x) > 3 and found.value is not None and found.low is not None and found.high is not None:
+            assert found.low <= found.value <= found.high
 
 
 @pytest.mark.parametrize("seed", range(10))

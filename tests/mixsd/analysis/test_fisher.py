@@ -42,7 +42,7 @@ def brute_fisher(
     base: Base, paths: Sequence[str], examples: Sequence[Example], unit: Unit
 ) -> dict[str, Tensor]:
     """Return F by gradients of the whole weight matrices, those of each token taken by itself."""
-    weights = [base.model.get_submodule(path).weight for path in paths]
+    weights = [base.model.get_parameter(f"{path}.weight") for path in paths]
     sums = [torch.zeros_like(weight) for weight in weights]
     count = 0
     for weight in weights:
@@ -60,7 +60,7 @@ def brute_fisher(
             for total, gradient in zip(sums, gradients, strict=True):
                 total.add_(gradient**2)
     for weight in weights:
-        weight.requires_grad_(requires_grad=False)
+        weight.requires_grad = False
     return {path: total / count for path, total in zip(paths, sums, strict=True)}
 
 
@@ -186,19 +186,19 @@ def test_greedy_answers_are_those_of_evaluation_and_sampled_ones_follow_their_se
         base.model,
         base.chat,
         prompts,
-        max_new_tokens=64,
+        max_new_tokens=24,
         batch_size=8,
         max_tokens=base.max_tokens,
         on_step=lambda _: None,
     )
 
-    greedy = answers(base, "empirical", samples=2, seed=1)
-    sampled = answers(base, "sampled", samples=2, seed=1)
+    greedy = answers(base, "empirical", samples=2, seed=1, max_new_tokens=24)
+    sampled = answers(base, "sampled", samples=2, seed=1, max_new_tokens=24)
 
     assert [example.target for example in greedy] == [answer.token_ids for answer in asked if answer]
     assert len(sampled) == 2 * len(greedy)
-    assert sampled == answers(base, "sampled", samples=2, seed=1)
-    assert sampled != answers(base, "sampled", samples=2, seed=2)
+    assert sampled == answers(base, "sampled", samples=2, seed=1, max_new_tokens=24)
+    assert sampled != answers(base, "sampled", samples=2, seed=2, max_new_tokens=24)
     assert len({example.target for example in sampled}) == len(sampled)
 
 

@@ -32,10 +32,11 @@ def group_of(body: Any, **which: Any) -> dict[str, Any]:
 
 def test_losses_of_texts_side_by_side_are_those_of_texts_alone(wide_base: Base) -> None:
     dice = np.random.default_rng(1)
-    examples = [
-        Example(*(tuple(dice.integers(3, 300, size=dice.integers(1, most)).tolist()) for most in (20, 30)))
-        for _ in range(300)
-    ]
+
+    def some(most: int) -> tuple[int, ...]:
+        return tuple(dice.integers(3, 300, size=dice.integers(1, most)).tolist())
+
+    examples = [Example(some(20), some(30)) for _ in range(300)]
     told: list[int] = []
 
     found = dict(token_nats(wide_base, enumerate(examples), on_batch=told.append))

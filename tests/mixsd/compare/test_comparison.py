@@ -160,6 +160,35 @@ def test_a_row_takes_the_name_that_is_asked_for(straight: Path, new: NewComparis
     assert {row["method"] for row in rows_in(tmp_path)} == {"sft", "ours", "in_context"}
 
 
+def test_rows_are_kept_if_that_is_asked_for(straight: Path, new: NewComparison, tmp_path: Path) -> None:
+    new(tmp_path, methods=["sft", "in_context"], seeds=[0], keep=True).run()
+
+    sft, shown = rows_in(tmp_path)
+    kept = tmp_path / "rows" / sft["key"]
+    assert timeless([sft, shown]) == timeless([rows_in(straight)[0], rows_in(straight)[2]])
+    assert not (tmp_path / "rows" / shown["key"]).exists()
+    lines = (kept / "supervision.jsonl").read_text().splitlines()
+    assert [Supervision.from_json(json.loads(line)).fact_key for line in lines] == [f.key for f in FACTS]
+    assert {path.name for path in (kept / "weights").iterdir()} >= {
+        "adapter_model.safetensors",
+        "adapter_config.json",
+    }
+    assert not (straight / "rows").exists()
+
+
+def test_rows_that_were_not_kept_are_made_again_to_be_kept(new: NewComparison, tmp_path: Path) -> None:
+    new(tmp_path, methods=["sft", "in_context"], seeds=[0]).run()
+    before = timeless(rows_in(tmp_path))
+    made: list[Mapping[str, Any]] = []
+
+    for _ in range(2):
+        new(tmp_path, methods=["sft", "in_context"], seeds=[0], keep=True, on_row=made.append).run()
+
+    assert [row["method"] for row in made] == ["sft"]
+    assert timeless(rows_in(tmp_path)) == before
+    assert (tmp_path / "rows" / before[0]["key"] / "weights").is_dir()
+
+
 LOST = 'lost={"method": {"type": "sft"}, "training": {"target_modules": ["nowhere"]}}'
 
 
