@@ -20,6 +20,8 @@ WORKER = ["worker.celery_app", "worker.tasks", "worker.supervisor", "worker.runn
         ("mixsd.corpora.kgfunc", ["torch", *SERVICE]),
         ("mixsd.corpora.public", ["torch", "datasets", "yaml", *SERVICE]),
         ("mixsd.options", ["torch", *SERVICE]),
+        ("mixsd.analysis.frontier", ["torch", *SERVICE]),
+        ("mixsd.analysis.making", ["torch", *SERVICE]),
         ("mixsd.facts", ["torch", *SERVICE]),
         ("mixsd.rewording.templates", ["torch", *SERVICE]),
         ("mixsd.models.registry", ["torch", *SERVICE]),

@@ -72,10 +72,11 @@ class Adapter:
 
 
 def read_adapter(base: Base, folder: Path) -> Adapter:
-    """Look at an adapter, and whether it fits the base model. No weights are read yet.
+    """Look at an adapter, and whether it fits the base model. Its weights are not kept.
 
     Raises:
-        NotAnalysableError: It is no LoRA whose change of a layer is s B A, or of another model.
+        NotAnalysableError: It is no LoRA whose change of a layer is s B A, is of another model, or its
+            weights are not finite.
     """
     config = _config_of(folder)
     _check_plain(folder, config)
@@ -89,7 +90,12 @@ def read_adapter(base: Base, folder: Path) -> Adapter:
     for path in sorted(paths, key=_in_order):
         rank = _checked_rank(base, folder, path, shapes)
         scales[path] = float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return Adapter(folder, scales)
+    adapter = Adapter(folder, scales)
+    for path in scales:
+        factors = adapter.factors(path)
+        if not (factors.a_RI.isfinite().all() and factors.b_OR.isfinite().all()):
+            raise NotAnalysableError(f"{folder}: the weights of {path} are not finite: its training diverged")
+    return adapter
 
 
 def _in_order(path: str) -> list[tuple[int, int, str]]:

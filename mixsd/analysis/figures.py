@@ -205,7 +205,10 @@ def draw_frontier(body: Body) -> "Figure":
         panel.set_ylabel(KEPT[pair[1]][0])
         if curves[0]["kept_is_turned"]:
             panel.invert_yaxis()
-        _finish(panel)
+        _grid(panel)
+    page.suptitle("numbers are lam, rings are knees; up and to the right is better", fontsize="medium")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    page.legend(handles, labels, loc="outside lower center", ncols=_LEGEND_COLUMNS, frameon=False)
     return page
 
 
@@ -224,13 +227,19 @@ def _frontier(axes: "Axes", curve: Body, place: int) -> None:
         capsize=2.0,
         linewidth=1.0,
         linestyle=_LINES[place % len(_LINES)],
-        label=" ".join(curve["methods"][:2]) + (" ..." if len(curve["methods"]) > 2 else ""),
+        label=_label(curve),
         **_mark(place),
     )
     for point, right, up in zip(points, x, y, strict=True):
         axes.annotate(f"{point['lam']:g}", (right, up), textcoords="offset points", xytext=(6, 5))
         if point["lam"] == curve["knee"]["lam"]:
             axes.plot([right], [up], "o", markersize=13, markerfacecolor="none", markeredgecolor="black")
+
+
+def _label(curve: Body) -> str:
+    """Name a curve by its first and its last method."""
+    first, *others = curve["methods"]
+    return f"{curve['run']}: {first} ... {others[-1]}" if others else f"{curve['run']}: {first}"
 
 
 def _lengths(figures: Sequence[Body]) -> list[list[float]]:

@@ -3,12 +3,14 @@
 Axes: B texts side by side, T tokens of the longest, J places that judge a token, V vocabulary.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Final, TypeVar
 
 import torch
 
+from mixsd.analysis.errors import NotAnalysableError
 from mixsd.decoding.rows import wide
 from mixsd.decoding.suited import longest_text
 from mixsd.editing.layers import batches_of, padded
@@ -39,6 +41,9 @@ def token_nats(
         base: The base model, without an adapter on it.
         examples: Each with whatever names it.
         on_batch: Called before every forward pass with the number of texts done. May raise to stop.
+
+    Raises:
+        NotAnalysableError: A token is impossible under the model, or its scores are no numbers.
     """
     done = 0
     for ahead in _groups(examples, _SORTED):
@@ -48,6 +53,8 @@ def token_nats(
         for places in batches_of(lengths, most=_TOGETHER, tokens=tokens, alone=longest_text(base.model)):
             on_batch(done + len(told))
             losses = _losses(base, [ahead[place][1] for place in places])
+            if not all(math.isfinite(loss) for text in losses for loss in text):
+                raise NotAnalysableError(f"{base.id} gives a token of a text no finite loss: it has no nats")
             told.update(zip(places, losses, strict=True))
         for place, (name, _) in enumerate(ahead):
             yield name, told[place]

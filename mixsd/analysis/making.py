@@ -1,6 +1,7 @@
 """Makes the analyses of runs that there can be, and writes them. Loads torch only when it must."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from mixsd.analysis.results import Result, write
 from mixsd.analysis.runs import Found
 from mixsd.compare.plot import NoMatplotlibError
 from mixsd.durable import write_whole
+from mixsd.errors import OutOfMemoryError
 from mixsd.progress import OnProgress
 
 if TYPE_CHECKING:
@@ -29,6 +31,23 @@ class Settings:
     fisher_samples: int = 2
     fisher_tokens: int = 64
     seed: int = 0
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say what to do when memory runs out.
+
+    Raises:
+        OutOfMemoryError: It did.
+    """
+    from mixsd.training.memory import ran_out  # noqa: PLC0415  loads torch
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise OutOfMemoryError("memory ran out: use --device cpu, or a larger device") from error
 
 
 @dataclass
@@ -61,6 +80,7 @@ class Work:
         Raises:
             NotAnalysableError: One cannot be made, or none can; those made before it stay.
             ModelError: The base model cannot be had.
+            OutOfMemoryError: The device is too small.
             DiskFullError: There is no room.
         """
         makers = {"nats": self._nats, "fisher": self._fisher, "frontier": self._frontier}
@@ -82,11 +102,16 @@ class Work:
 
         Raises:
             NotAnalysableError: There is no text of it.
+            ModelError: The base model cannot be had.
+            OutOfMemoryError: The device is too small.
+            DiskFullError: There is no room.
         """
         from mixsd.analysis.provenance import analyse_fact  # noqa: PLC0415  loads torch
 
         self._check()
-        paths = self._written(analyse_fact(self._base, self.found.runs, key, tau=self.settings.tau))
+        with _room():
+            result = analyse_fact(self._base, self.found.runs, key, tau=self.settings.tau)
+        paths = self._written(result)
         return [*paths, self._page()]
 
     def _check(self) -> None:
@@ -97,9 +122,10 @@ class Work:
         from mixsd.analysis.nats import analyse_nats  # noqa: PLC0415  loads torch
 
         self._need(any(run.records for run in self.found.runs), "supervision")
-        return analyse_nats(
-            self._base, self.found.runs, tau=self.settings.tau, on_progress=self.on_phase("nats")
-        )
+        with _room():
+            return analyse_nats(
+                self._base, self.found.runs, tau=self.settings.tau, on_progress=self.on_phase("nats")
+            )
 
     def _fisher(self) -> Result:
         from mixsd.analysis.alignment import Config, analyse_fisher  # noqa: PLC0415  loads torch
@@ -107,7 +133,8 @@ class Work:
         self._need(any(run.adapter for run in self.found.runs), "adapter")
         asked = self.settings
         config = Config(asked.fisher_unit, asked.fisher_samples, asked.seed, asked.fisher_tokens)
-        return analyse_fisher(self._base, self.found.runs, config, on_progress=self.on_phase("fisher"))
+        with _room():
+            return analyse_fisher(self._base, self.found.runs, config, on_progress=self.on_phase("fisher"))
 
     def _frontier(self) -> Result:
         from mixsd.analysis.frontier import analyse_frontier  # noqa: PLC0415  beside the others

@@ -269,6 +269,13 @@ def test_an_adapter_that_holds_more_than_factors_is_refused(
         read_adapter(base, folder)
 
 
+def test_an_adapter_that_diverged_is_refused(base: Base, injected: Path, tmp_path: Path) -> None:
+    folder = edited(injected, tmp_path, lambda _, tensor: tensor * float("nan"))
+
+    with pytest.raises(NotAnalysableError, match="are not finite: its training diverged"):
+        read_adapter(base, folder)
+
+
 @pytest.mark.parametrize("broken", ["adapter_model.safetensors", "adapter_config.json"])
 def test_files_that_are_no_adapter_are_refused(
     base: Base, injected: Path, tmp_path: Path, broken: str

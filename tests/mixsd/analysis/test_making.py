@@ -5,18 +5,23 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import torch
 
 from mixsd.analysis import results
 from mixsd.analysis.errors import NotAnalysableError
-from mixsd.analysis.making import ALL, Work
+from mixsd.analysis.making import ALL, Settings, Work
 from mixsd.analysis.results import Result, write
+from mixsd.analysis.runs import find_runs
+from mixsd.errors import OutOfMemoryError
 from mixsd.models.load import Base, load_base
-from mixsd.models.registry import find
+from mixsd.models.registry import OnDisk, find
+from mixsd.progress import Progress, silent
 from tests.fixtures.tiny import register_tiny
 
 CAN_DRAW = find_spec("matplotlib") is not None
@@ -24,17 +29,13 @@ ENDINGS = {"json", "csv", "svg", "png"} if CAN_DRAW else {"json", "csv"}
 
 
 @pytest.fixture(scope="module")
-def found(compared: Path, on_disk: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def found(compared: Path, on_disk: OnDisk, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The analyses of a comparison. Not to be written to."""
-    from mixsd.analysis.making import Settings  # noqa: PLC0415
-    from mixsd.analysis.runs import find_runs  # noqa: PLC0415
-    from mixsd.progress import silent  # noqa: PLC0415
-
     out = tmp_path_factory.mktemp("analysed")
     work = Work(
         found=find_runs([compared]),
         out=out,
-        load=lambda: load_base(on_disk, device="cpu"),  # type: ignore[arg-type]
+        load=lambda: load_base(on_disk, device="cpu"),
         settings=Settings(fisher_samples=1, fisher_tokens=6),
         on_phase=lambda _: silent,
     )
@@ -166,9 +167,10 @@ def test_a_comparison_without_a_row_is_refused(
     document = json.loads((compared / "compare.json").read_text()) | {"rows": []}
     (tmp_path / "empty" / "compare.json").write_text(json.dumps(document))
 
-    for make in (lambda made: made.run(ALL), lambda made: made.fact("mayor")):
-        with pytest.raises(NotAnalysableError, match="no row of the comparison was made"):
-            make(work(tmp_path / "empty", load=no_model))
+    with pytest.raises(NotAnalysableError, match="no row of the comparison was made"):
+        work(tmp_path / "empty", load=no_model).run(ALL)
+    with pytest.raises(NotAnalysableError, match="no row of the comparison was made"):
+        work(tmp_path / "empty", load=no_model).fact("mayor")
 
 
 def test_a_model_with_another_template_is_refused(
@@ -196,6 +198,19 @@ def test_without_matplotlib_the_figures_alone_are_missing(
     assert "pip install 'mixsd[plots]'" in made.said[0]
     assert "<svg" not in paths[-1].read_text()
     assert "<table>" in paths[-1].read_text()
+
+
+def test_a_device_that_is_too_small_is_told(
+    injected: Path, work: Callable[..., Work], tmp_path: Path
+) -> None:
+    def full(_: Progress, /) -> None:
+        raise torch.OutOfMemoryError
+
+    made = replace(work(injected), on_phase=lambda _: full)
+
+    with pytest.raises(OutOfMemoryError, match="use --device cpu"):
+        made.run(["nats"])
+    assert not (tmp_path / "out").exists()
 
 
 RESULT = Result("frontier", {"title": "t"}, ("a",), [(1,)])

@@ -14,7 +14,8 @@ from mixsd.analysis.losses import token_nats
 from mixsd.analysis.nats import analyse_nats
 from mixsd.analysis.runs import Run, find_runs, read_records
 from mixsd.evaluation.asking import nats_of
-from mixsd.models.load import Base
+from mixsd.models.load import Base, load_base
+from mixsd.models.registry import OnDisk
 from mixsd.training.batches import Example
 
 
@@ -50,6 +51,14 @@ def test_losses_of_texts_side_by_side_are_those_of_texts_alone(wide_base: Base) 
         first = len(example.prompt) - 1
         wanted = [-float(logits[first + place, token]) for place, token in enumerate(example.target)]
         assert found[number] == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_model_without_finite_scores_is_refused(on_disk: OnDisk) -> None:
+    base = load_base(on_disk, device="cpu")
+    base.model.get_parameter("model.norm.weight").fill_(float("nan"))
+
+    with pytest.raises(NotAnalysableError, match="no finite loss"):
+        list(token_nats(base, [(0, Example((5,), (6,)))]))
 
 
 def test_a_run_is_told_by_method_lam_and_pick(injected: Path, base: Base) -> None:
