@@ -92,8 +92,8 @@ def _with_interval(
     freedom = n - 3 - held
     if value is None or freedom < 1:
         return Correlation(n, value, None, None)
-    if 1.0 - abs(value) < 1e-12:  # Fisher's z is beyond all bounds
-        return Correlation(n, value, value, value)
+    if 1.0 - abs(value) < 1e-12:  # z is beyond all bounds, and a point would claim what no one knows
+        return Correlation(n, value, None, None)
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(spread / freedom)
     middle = math.atanh(value)
     return Correlation(n, value, math.tanh(middle - reach), math.tanh(middle + reach))

@@ -147,7 +147,7 @@ def _fisher(body: Body) -> str:
         f"<p>In brackets {body['confidence']:.0%} intervals: Fisher's z; of Spearman's by Bonett and Wright. "
         "Partial: with the other of the two figures held fast. The runs count as independent, which seeds of "
         "one method and runs on the same facts are not, so the intervals are too narrow; with fewer than "
-        "four runs there are none.</p>"
+        "four runs there are none, nor of 1 and -1.</p>"
     )
 
 

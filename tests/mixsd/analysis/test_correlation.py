@@ -62,6 +62,12 @@ def test_fewer_than_four_pairs_have_no_interval_and_no_pairs_no_value() -> None:
     assert pearson([0.1 + 0.2, 0.3, 0.3], [1, 2, 3]).value is None  # differs by rounding alone
 
 
+def test_a_perfect_correlation_has_no_interval() -> None:
+    for found in (pearson([1, 2, 3, 4, 5], [2, 4, 6, 8, 10]), spearman([1, 2, 3, 4, 5], [9, 7, 5, 1, 0])):
+        assert abs(found.value or 0) == pytest.approx(1.0)
+        assert (found.low, found.high) == (None, None)
+
+
 def test_partial_is_the_correlation_of_what_the_third_leaves_over() -> None:
     dice = np.random.default_rng(3)
     given_ = dice.normal(size=40)
