@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,8 @@ def test_nothing_of_a_text_becomes_markup_or_a_formula(
     assert "script" not in reader.tags
     assert f"What is {NASTY}?" in reader.text
     assert "0.25 under the expert" in reader.text
+    assert "<|im_end|>" not in page.read_text()  # a token that has brackets of its own
+    assert reader.text.count("<|im_end|>") == (2 if find_spec("matplotlib") else 1)
     folder = tmp_path / "out" / "fact-k"
     with (folder / "fact-k.csv").open(newline="") as file:
         cells = [row["token"] for row in csv.DictReader(file)]
