@@ -27,6 +27,8 @@ _BARS: Final = {
     "naive": ("white", "////"),
     "expert": ("0.55", ""),
     "guarded": ("black", ""),
+    "ended": ("white", "xxxx"),
+    "opened": ("0.85", "||||"),
     None: ("0.85", ".."),
 }
 _PER_INCH: Final = 200

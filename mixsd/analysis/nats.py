@@ -17,12 +17,12 @@ from mixsd.analysis.tally import WIDTH, Tally
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress, Progress, silent
 from mixsd.prompts import STYLES
-from mixsd.supervision import EXPERT, GUARDED, NAIVE, Supervision
+from mixsd.supervision import ENDED, EXPERT, GUARDED, NAIVE, OPENED, Supervision
 from mixsd.training.batches import Example
 
 NAME: Final = "nats"
 TAU: Final = 5.0
-PICKS: Final = {NAIVE: "naive", EXPERT: "expert", GUARDED: "guarded"}
+PICKS: Final = {NAIVE: "naive", EXPERT: "expert", GUARDED: "guarded", ENDED: "ended", OPENED: "opened"}
 _DEFINITION: Final = (
     "The loss -log p of each token of each text that is trained on, in nats, under the base model that is "
     "asked the bare question and has read the text before that token. All texts of a method count, over "

@@ -30,7 +30,8 @@ th { border-bottom: 2px solid #111; } td.text, th.text { text-align: left; }
   vertical-align: top; white-space: pre; font-family: ui-monospace, monospace; }
 .token small { display: block; text-align: center; color: #333; }
 .naive { border: 2px dashed #111; } .expert { background: #e4e4e4; }
-.guarded { background: #333; color: #fff; }
+.guarded { background: #333; color: #fff; } .ended { border: 3px double #111; }
+.opened { border: 2px dotted #111; }
 .guarded small { color: #fff; } .unlikely small { font-weight: bold; text-decoration: underline; }
 @media print { body { max-width: none; } h2 { break-after: avoid; } figure, table { break-inside: avoid; } }
 """.strip()
@@ -206,6 +207,7 @@ def _fact(body: Body) -> str:
         "<p>Under each token stand its nats, bold if above the threshold: "
         '<span class="token naive">naive</span> '
         '<span class="token expert">expert</span> <span class="token guarded">guarded</span> '
+        '<span class="token ended">ended</span> <span class="token opened">opened</span> '
         '<span class="token">not written by the model</span></p>'
     )
     return legend + "".join(parts)

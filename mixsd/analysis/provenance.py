@@ -19,9 +19,10 @@ _CUT: Final = "\ufffd"
 _DEFINITION: Final = (
     "Each token with the conditional that it came from, and its loss in nats under the base model that is "
     "asked the bare question. naive: the model that is asked just that; expert: the one that is shown the "
-    "answer; guarded: the expert, since the answer guard overruled a naive token; no pick: not written by "
-    "the model. Under the expert prompt the mean alone is stored, and only where the run asked for it "
-    "(score_both)."
+    "answer; guarded: the expert, since the answer guard overruled a naive token; ended: the end that was "
+    "set behind the sentence with the answer; opened: words that were given to begin with; no pick: of a "
+    "text that the model did not write. Under the expert prompt the mean alone is stored, and only where "
+    "the run asked for it (score_both)."
 )
 
 

@@ -64,7 +64,7 @@ def nasty(run_of: Callable[..., Run], base: Base, **changes: Any) -> Run:
         "question": f"What is {NASTY}?",
         "text": NASTY,
         "token_ids": ids,
-        "picks": ("neg" * len(ids))[: len(ids)],
+        "picks": ("negso" * len(ids))[: len(ids)],
         "attempt": 0,
         "attempts": 1,
         "lam": 0.5,
