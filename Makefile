@@ -40,7 +40,7 @@ bench-engine: .venv/ready ## Measure the engine against plain decoding, an hour 
 constraints: ## Write down the newest versions that work.
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install torch==2.13.0 --editable '.[ml,plots,dev]'
+	$(BIN)/pip install torch==2.13.0 --editable '.[ml,plots,corpora,benchmarks,dev]'
 	$(BIN)/python -m pytest
 	(echo '# Versions that are known to work together. Upgrade on purpose: `make constraints`.'; \
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+.*//') > constraints.txt
