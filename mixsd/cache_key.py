@@ -54,7 +54,7 @@ def supervision_key(base: Base, unit: Unit, config: MixConfig) -> str:
 
 def keys_of(base: Base, config: MixConfig) -> Callable[[Unit], str]:
     """Return what gives the keys of a run's units: what they have in common is digested once."""
-    common = _digest([_model(base), _settings(config), mixsd.LAW_VERSION, _shape()])
+    common = _digest([described(base), _settings(config), mixsd.LAW_VERSION, _shape()])
 
     def key(unit: Unit) -> str:
         fact = {
@@ -67,7 +67,8 @@ def keys_of(base: Base, config: MixConfig) -> Callable[[Unit], str]:
     return key
 
 
-def _model(base: Base) -> dict[str, Any]:
+def described(base: Base) -> dict[str, Any]:
+    """Return what makes a model answer as it does: its files, its template, and what it runs in."""
     return {
         "id": base.id,
         "revision": base.revision,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mixsd.cli import analyse, compare, library, service
+from mixsd.cli import analyse, benchmark, compare, library, service
 from mixsd.cli.corpus import corpus
 from mixsd.cli.models import models
 
@@ -18,6 +18,7 @@ cli.add_typer(service.cli)
 cli.add_typer(library.cli)
 cli.add_typer(compare.cli)
 cli.add_typer(analyse.cli)
+cli.add_typer(benchmark.cli)
 cli.add_typer(corpus, name="corpus")
 cli.add_typer(models, name="models")
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 cli = typer.Typer()
 
-_LISTS: Final = ("--methods", "--seeds")
+_LISTS: Final = ("--methods", "--seeds", "--suites", "--data")
 
 
-class _Lists(TyperCommand):
+class Lists(TyperCommand):
     """Takes several values behind one option: `--seeds 0 1 2` is `--seeds 0 --seeds 1 --seeds 2`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -100,7 +100,7 @@ Out = Annotated[
 ]
 
 
-@cli.command(cls=_Lists)
+@cli.command(cls=Lists)
 def compare(
     facts: Facts,
     out: Out,

@@ -1,0 +1,53 @@
+"""The benchmarks that there are, by name, and the data that each of them reads."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from mixsd.benchmarks.data import Items, items_of, place_of
+from mixsd.benchmarks.errors import BenchmarkError
+from mixsd.benchmarks.harness import TASKS, check_installed, harness_suite
+from mixsd.benchmarks.own import OWN
+from mixsd.benchmarks.suite import Options, Suite
+
+NAMES: Final = (*OWN, *TASKS)
+"""What may be asked for."""
+
+DATA_OF: Final[Mapping[str, str]] = MappingProxyType({task.name: task.data for task in TASKS.values()})
+"""The data set of each benchmark that reads one."""
+
+
+def suites_of(
+    names: Sequence[str], options: Options, *, paths: Mapping[str, Path], folder: Path | None
+) -> list[Suite]:
+    """Return benchmarks with their items; all that may be wrong with the data is found here.
+
+    Args:
+        names: Of `NAMES`, in the order in which they are to run. One that is there twice runs once.
+        options: What the user has set.
+        paths: Where data sets lie, by their name. What is missing is sought in the folder.
+        folder: Of data sets, see `mixsd.benchmarks.data.place_of`. What it lacks comes from the Hub.
+
+    Raises:
+        BenchmarkError: There is no such benchmark, a package is missing, or the data are wrong.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise BenchmarkError(f"there is no benchmark {name}: {', '.join(NAMES)}")
+        if name in TASKS:
+            check_installed(name)
+    return [_suite(name, options, paths, folder) for name in dict.fromkeys(names)]
+
+
+def _suite(name: str, options: Options, paths: Mapping[str, Path], folder: Path | None) -> Suite:
+    if name in OWN:
+        return OWN[name](options)
+    task = TASKS[name]
+    return harness_suite(task, _items(task.data, options, paths, folder, shots=bool(task.shots)), options)
+
+
+def _items(
+    data: str, options: Options, paths: Mapping[str, Path], folder: Path | None, *, shots: bool
+) -> Items:
+    return items_of(data, place_of(data, paths, folder), shots=shots).first(options.limit)
