@@ -28,7 +28,7 @@ class Candidates:
     candidates, so these are what is kept for later ones.
     """
 
-    token_ids: tuple[int, ...]
+    token_ids: Sequence[int]
     scores: NDArray[np.float64]
     top_k: int
     greedy: Choice | None = None
@@ -50,6 +50,11 @@ def candidates(logits_JV: torch.Tensor, *, temperature: float, top_k: int) -> li
         return _greedy(logits_JV)
     size = logits_JV.shape[-1]
     k = min(top_k, size)
+    if k == size:  # of all tokens there are none to be left out, so there is nothing to sort
+        whole = (logits_JV / temperature).cpu().double().numpy()
+        if np.isnan(whole).any():
+            raise ValueError("the logits hold no number that can be compared")
+        return [Candidates(range(size), scores, k) for scores in whole]
     values, ids = (logits_JV / temperature).topk(min(k + 8, size), dim=-1)
     rows = zip(values.double().cpu().numpy(), ids.cpu().numpy(), strict=True)
     result = []
@@ -91,6 +96,8 @@ def choose(found: Candidates, draw: Draw, position: int, *, purpose: str = "nois
     if found.greedy is not None:
         return found.greedy
     scores = found.scores
+    if found.top_k >= len(scores):
+        return _choose_from_all(found, draw, position, purpose)
     ranked = np.sort(scores)[::-1]
     edge = ranked[found.top_k - 1]
     outside = ranked[found.top_k] if found.top_k < len(ranked) else -np.inf
@@ -100,6 +107,16 @@ def choose(found: Candidates, draw: Draw, position: int, *, purpose: str = "nois
     rivals = np.maximum(totals[best] - totals, edge - scores)
     rivals[best] = scores[best] - outside
     return Choice(found.token_ids[best], float(rivals.min()))
+
+
+def _choose_from_all(found: Candidates, draw: Draw, position: int, purpose: str) -> Choice:
+    """Choose where no token is left out: only another total can come before the greatest."""
+    totals = found.scores + gumbel(draw, position, found.token_ids, purpose=purpose)
+    best = int(totals.argmax())
+    if len(totals) == 1:
+        return Choice(found.token_ids[best], float("inf"))
+    second, first = np.partition(totals, -2)[-2:]
+    return Choice(found.token_ids[best], float(first - second))
 
 
 def choose_from(

@@ -314,6 +314,8 @@ class Engine:
             self._drafter.finished(text.tokens)
         child = node.child(token_id)
         child.visits += 1
+        if not self._knobs.memo:
+            node.forget()
         return child
 
     def _next(

@@ -26,6 +26,10 @@ class Node(Generic[Known]):
     def learn(self, known: Known, *, naive: bool) -> None:
         self._known[naive] = known
 
+    def forget(self) -> None:
+        """Let go of what comes next; how texts went on stays known."""
+        self._known = [None, None]
+
     def child(self, token_id: int) -> "Node[Known]":
         """Return what follows a token; made where it is new."""
         if token_id not in self._children:

@@ -68,10 +68,13 @@ def gumbel(
     One digest names the position; the candidates' numbers are outputs of SplitMix64 (Steele, Lea
     and Flood, 2014) at their places in the sequence that begins there.
     """
+    ids = (
+        np.arange(token_ids.start, token_ids.stop, token_ids.step, dtype=np.uint64)
+        if isinstance(token_ids, range)
+        else np.asarray(token_ids, dtype=np.uint64)
+    )
     with np.errstate(over="ignore"):
-        bits = np.uint64(_digest(draw, purpose, position)) + _GOLDEN * (
-            np.asarray(token_ids, dtype=np.uint64) + np.uint64(1)
-        )
+        bits = np.uint64(_digest(draw, purpose, position)) + _GOLDEN * (ids + np.uint64(1))
         bits = (bits ^ (bits >> np.uint64(30))) * _MIX[0]
         bits = (bits ^ (bits >> np.uint64(27))) * _MIX[1]
         bits ^= bits >> np.uint64(31)

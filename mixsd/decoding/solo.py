@@ -14,6 +14,7 @@ def write(
     *,
     slots: int,
     on_step: Callable[[int], None],
+    remember: bool = True,
 ) -> None:
     """Bring every text to its end, many side by side.
 
@@ -23,8 +24,11 @@ def write(
         sampling: How tokens are chosen.
         slots: Texts side by side. What is written does not depend on it.
         on_step: Called before every forward pass with the number of texts that ended. May raise.
+        remember: Whether texts with a common memo use what others found out. Long draws from a whole
+            vocabulary fill memory with it, and what is written does not depend on it.
     """
-    engine = Engine(model, sampling, sides=1, knobs=Knobs(slots=min(slots, max(1, len(texts)))))
+    knobs = Knobs(slots=min(slots, max(1, len(texts))), memo=remember)
+    engine = Engine(model, sampling, sides=1, knobs=knobs)
     waiting = iter(texts)
     ended = 0
     while True:

@@ -61,6 +61,20 @@ def test_a_draw_is_a_sample_of_the_truncated_softmax() -> None:
         assert seen[token_id] / count == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5)
 
 
+def test_with_no_token_left_out_draws_follow_the_whole_law_and_its_noise() -> None:
+    dice = torch.Generator().manual_seed(5)
+    for seed in range(100):
+        logits = torch.randn(12, generator=dice)
+
+        choice = choose_from(logits, a_draw(seed=seed), 2, temperature=0.9, top_k=1 << 30)
+
+        totals = np.sort((logits / 0.9).double().numpy() + gumbel(a_draw(seed=seed), 2, tuple(range(12))))
+        chosen = float(logits[choice.token_id]) / 0.9 + gumbel(a_draw(seed=seed), 2, [choice.token_id])[0]
+        assert chosen == pytest.approx(totals[-1], rel=1e-6)
+        assert choice.margin == pytest.approx(totals[-1] - totals[-2], rel=1e-6)
+    assert choose_from(torch.tensor([3.0]), a_draw(), 0, temperature=1.0, top_k=9).margin == float("inf")
+
+
 def test_a_margin_is_what_the_scores_may_move_without_changing_the_token() -> None:
     dice = torch.Generator().manual_seed(3)
     for seed in range(200):
