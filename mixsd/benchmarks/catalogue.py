@@ -5,17 +5,23 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from mixsd.benchmarks.data import Items, items_of, place_of
+from mixsd.benchmarks.data import DATA_SETS, Items, items_of, place_of
 from mixsd.benchmarks.errors import BenchmarkError
 from mixsd.benchmarks.harness import TASKS, check_installed, harness_suite
 from mixsd.benchmarks.own import OWN
+from mixsd.benchmarks.paper import BENCHMARKS, GREEDY, paper_suite
+from mixsd.benchmarks.paper import NAMES as PAPER
 from mixsd.benchmarks.suite import Options, Suite
 
-NAMES: Final = (*OWN, *TASKS)
+NAMES: Final = (*OWN, *TASKS, *PAPER)
 """What may be asked for."""
 
-DATA_OF: Final[Mapping[str, str]] = MappingProxyType({task.name: task.data for task in TASKS.values()})
-"""The data set of each benchmark that reads one."""
+DATA_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {name: name for name in DATA_SETS}
+    | {task.name: task.data for task in TASKS.values()}
+    | {name: BENCHMARKS[name.removesuffix(GREEDY)].data for name in PAPER}
+)
+"""The data set of each benchmark that reads one, and of data sets by their own name."""
 
 
 def suites_of(
@@ -43,6 +49,10 @@ def suites_of(
 def _suite(name: str, options: Options, paths: Mapping[str, Path], folder: Path | None) -> Suite:
     if name in OWN:
         return OWN[name](options)
+    if name in PAPER:
+        benchmark = BENCHMARKS[name.removesuffix(GREEDY)]
+        shots = bool(benchmark.shots)
+        return paper_suite(name, _items(benchmark.data, options, paths, folder, shots=shots), options)
     task = TASKS[name]
     return harness_suite(task, _items(task.data, options, paths, folder, shots=bool(task.shots)), options)
 

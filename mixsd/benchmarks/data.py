@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -187,6 +188,24 @@ def items_of(name: str, path: Path | None, *, shots: bool = False) -> Items:
         folder = path if path.is_dir() else path.parent
         examples = _checked(data, _entries(_files(data, folder, data.shots, alone=False)))
     return Items(name, ", ".join(file.name for file in files), found, examples)
+
+
+def check_shots(name: str, items: Items, wanted: int, *, by_subject: bool) -> None:
+    """Refuse items before which too few worked examples can be shown.
+
+    Raises:
+        BenchmarkDataError: Says which, and how many there are.
+    """
+    if not wanted:
+        return
+    subjects = {row["subject"] for row in items.rows} if by_subject else {""}
+    there = Counter(row["subject"] if by_subject else "" for row in items.shots)
+    for subject in sorted(subjects):
+        if there[subject] < wanted:
+            of = f" of {subject}" if subject else ""
+            raise BenchmarkDataError(
+                f"{name} shows {wanted} worked examples{of}, and the data have {there[subject]}"
+            )
 
 
 def place_of(name: str, paths: Mapping[str, Path], folder: Path | None) -> Path | None:

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any, Final
 
-from mixsd.benchmarks.data import INSTALL, Items
-from mixsd.benchmarks.errors import BenchmarkDataError, NoBenchmarkExtraError
+from mixsd.benchmarks.data import INSTALL, Items, check_shots
+from mixsd.benchmarks.errors import NoBenchmarkExtraError
 from mixsd.benchmarks.suite import Marked, Metric, Options, Subject
 from mixsd.progress import OnProgress
 
@@ -162,18 +162,7 @@ def harness_suite(task: Task, items: Items, options: Options) -> HarnessSuite:
         BenchmarkDataError: There are too few worked examples.
     """
     check_installed(task.name)
-    if task.shots:
-        kept = {row["subject"] for row in items.rows} if task.by_subject else {""}
-        counts = dict.fromkeys(kept, 0)
-        for row in items.shots:
-            name = row["subject"] if task.by_subject else ""
-            counts[name] = counts.get(name, 0) + 1
-        for name in sorted(kept):
-            if counts[name] < task.shots:
-                of = f" of {name}" if name else ""
-                raise BenchmarkDataError(
-                    f"{task.name} shows {task.shots} worked examples{of}, and the data have {counts[name]}"
-                )
+    check_shots(task.name, items, task.shots, by_subject=task.by_subject)
     return HarnessSuite(task, items, options)
 
 
