@@ -8,7 +8,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from mixsd.answers import Verifier, verifier
 from mixsd.benchmarks.suite import Marked, Metric, Options, Subject
 from mixsd.config import EvalConfig
 from mixsd.corpora.kgfact import kgfact, size_of
@@ -18,6 +17,7 @@ from mixsd.evaluation.asking import ask, nats_of
 from mixsd.evaluation.measure import OPEN_TOKENS
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.progress import OnProgress, Progress
+from mixsd.scoring import scorer
 
 SHORT_TOKENS: Final = EvalConfig().max_new_tokens
 """Cap of a short answer: that of a job's evaluation unless told otherwise."""
@@ -41,7 +41,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class AskedSuite:
-    """Questions with short answers, which a verifier finds in what the model says."""
+    """Questions with short answers, which a mode of `mixsd.scoring` finds in what the model says."""
 
     name: str
     items: tuple[Item, ...]
@@ -64,7 +64,7 @@ class AskedSuite:
         }
 
     def run(self, subject: Subject, *, baseline: Marked | None, on_progress: OnProgress) -> Marked:
-        right: Verifier = verifier(self.verifier)
+        right = scorer(self.verifier)
         said = ask(
             subject.model,
             subject.base.chat,
@@ -164,7 +164,7 @@ def retrieval_suite(name: str, size: str, options: Options, *, boxed: bool) -> A
         Item(str(row["key"]), f"{row['context']}\n\n{row['question']}{asking}", (str(row["answer"]),))
         for row in rows
     ]
-    return _probe(name, items, options, boxed=boxed, plain="contains")
+    return _probe(name, items, options, "boxed_loose" if boxed else "contains", boxed=boxed)
 
 
 def unseen_suite(name: str, options: Options, *, boxed: bool) -> AskedSuite:
@@ -175,7 +175,7 @@ def unseen_suite(name: str, options: Options, *, boxed: bool) -> AskedSuite:
         Item(str(row["key"]), f"{row['question']}{asking}", (str(row["answer"]),), str(row["function"]))
         for row in rows
     ]
-    return _probe(name, items, options, boxed=boxed, plain="last_number")
+    return _probe(name, items, options, "boxed_chain" if boxed else "last_number", boxed=boxed)
 
 
 @cache
@@ -188,11 +188,9 @@ def _unseen() -> Sequence[Row]:
     return kgfunc().splits["unseen"]
 
 
-def _probe(name: str, items: Sequence[Item], options: Options, *, boxed: bool, plain: str) -> AskedSuite:
-    if boxed:
-        cap = min(BOXED_TOKENS, options.max_new_tokens or BOXED_TOKENS)
-        return _asked(name, items, "boxed", cap, options)
-    return _asked(name, items, plain, SHORT_TOKENS, options)
+def _probe(name: str, items: Sequence[Item], options: Options, how: str, *, boxed: bool) -> AskedSuite:
+    cap = min(BOXED_TOKENS, options.max_new_tokens or BOXED_TOKENS) if boxed else SHORT_TOKENS
+    return _asked(name, items, how, cap, options)
 
 
 def _asked(name: str, items: Sequence[Item], how: str, cap: int, options: Options) -> AskedSuite:

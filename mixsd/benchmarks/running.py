@@ -27,6 +27,18 @@ REPORT: Final = "benchmark.json"
 ITEMS: Final = "items"
 
 _LIBRARIES: Final = ("torch", "transformers", "peft")
+_OF_TWO: Final = (
+    "adapter",
+    "adapter_low",
+    "adapter_high",
+    "difference",
+    "low",
+    "high",
+    "gained",
+    "lost",
+    "p_value",
+)
+"""Parts of a score that there are of an adapter alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +172,21 @@ def _score(
 ) -> dict[str, Any]:
     before = _marks(outcome.base, metric, ids)
     after = before if outcome.adapter is None else _marks(outcome.adapter, metric, ids)
-    settings = {"resamples": resamples, "confidence": confidence}
-    score = compare(outcome.suite.name, metric.name, before, after, **settings).to_json()  # type: ignore[arg-type]
-    for side, marks in (("base", before), ("adapter", after)):
-        alone = compare(outcome.suite.name, metric.name, [0.0] * len(marks), marks, **settings)  # type: ignore[arg-type]
-        score |= {f"{side}_low": alone.low, f"{side}_high": alone.high}
+    score = compare(
+        outcome.suite.name,
+        metric.name,
+        before,
+        after,
+        resamples=resamples,
+        confidence=confidence,
+        lower_is_better=metric.lower_is_better,
+    ).to_json()
     if outcome.adapter is None:
-        score |= {name: None for name in score if name.startswith("adapter") or name in _PAIRED}
+        score |= dict.fromkeys(_OF_TWO)
     if metric.also and ids:
         means = {side: None if score[side] is None else exp(score[side]) for side in ("base", "adapter")}
         score["also"] = {"metric": metric.also, **means}
-    return score | {"lower_is_better": metric.lower_is_better}
-
-
-_PAIRED: Final = ("difference", "low", "high")
+    return score
 
 
 def _marks(marked: Marked, metric: Metric, ids: Sequence[str]) -> list[float]:

@@ -22,7 +22,7 @@ def run(base: Base, suite: AskedSuite | DriftSuite, baseline: Marked | None = No
 def test_general_and_drift_are_what_a_job_measures(base: Base) -> None:
     config = EvalConfig(bootstrap=100)
     said = measure(base, [], config)
-    (general, drift) = judge([], [], said, said, config).scores
+    general, drift = judge([], [], said, said, config).scores
 
     asked = run(base, OWN["general"](Options()))
     losses = run(base, OWN["drift"](Options()))
@@ -58,10 +58,10 @@ def test_retrieval_asks_about_statements_that_stand_before_the_question() -> Non
 
 
 def test_boxed_probes_ask_for_a_box_and_look_into_it(base: Base) -> None:
-    for name in ("kgfact_retrieval", "kgfunc_unseen"):
+    for name, mode in (("kgfact_retrieval", "boxed_loose"), ("kgfunc_unseen", "boxed_chain")):
         plain, boxed = OWN[name](Options(limit=2)), OWN[f"{name}_boxed"](Options(limit=2))
         assert isinstance(boxed, AskedSuite)
-        assert boxed.verifier == "boxed"
+        assert boxed.verifier == mode
         assert all("\\boxed{}" in item.prompt for item in boxed.items)
         assert plain.settings() != boxed.settings()
 
