@@ -30,6 +30,7 @@ BABBLE: Json = {
     "verifier": "regex",
     "pattern": "{answer}",
     "fallback_to_answer": False,
+    "end_at_answer": False,
 }
 """So hot that the model soon writes any letter, ends by chance, and never states a name."""
 
