@@ -86,7 +86,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--facts", type=int, default=0, help="of most measures; 32 if left out")
     parser.add_argument("--style", "--prompt-style", choices=list(STYLES), default="kgfact")
     parser.add_argument("--threads", type=int, default=0, help="0 takes one for each core")
-    parser.add_argument("--trl-python", type=Path, help="a python that has trl 1.16 and peft, to compare with")
+    parser.add_argument("--trl-python", type=Path, help="a python with trl 1.16 and peft, to compare with")
     parser.add_argument("--tiny", action="store_true", help="a random model, to see that all of it runs")
     return parser.parse_args(arguments)
 
