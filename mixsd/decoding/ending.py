@@ -17,6 +17,9 @@ from mixsd.answers import normalise
 _SENTENCE: Final = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019)\]]*\Z")
 _UNSPACED: Final = re.compile('[\u3002\uff01\uff1f]+["\u201d\u2019\u300d\u300f\uff09]*\\Z')
 """Ends of sentences in scripts that put no blank behind them."""
+_CLOSING: Final = '"\u201d\u2019\u300d\u300f\uff09'
+_TAIL: Final = 16
+"""Tokens of the end of a text that are looked at first: a long one is read whole only where it may end."""
 _SHORT: Final = re.compile(r"(?:\A|[\s(\"'])(?:[^\W\d_]|[A-Z][a-z]{1,2})\.\Z")
 """What may be an initial or an abbreviation rather than the end of a sentence."""
 
@@ -55,15 +58,23 @@ class AnswerEnding:
             >>> ending.over([0, 1, 2, 3], 4), ending.over([0, 1, 2, 3], 5), ending.over([0, 1, 3], 4)
             (True, False, False)
         """
-        text = self._decode(tokens)
-        more = self._decode([*tokens, token_id])[len(text) :]
-        if not more or not self._may_end(text.rstrip(), more):
+        tail = tokens[-_TAIL:]
+        before = self._decode(tail)
+        more = self._decode([*tail, token_id])[len(before) :]
+        if not _may_end(before.rstrip(), more):
             return False
-        return self._states(text.strip())
+        text = self._decode(tokens).strip()
+        if more[0] != "\n" and _SHORT.search(text) and not normalise(text).endswith(self._answers):
+            return False
+        return self._states(text)
 
-    def _may_end(self, text: str, more: str) -> bool:
-        if more[0] == "\n" or _UNSPACED.search(text):
-            return bool(text)
-        if not more[0].isspace() or not _SENTENCE.search(text):
-            return False
-        return not _SHORT.search(text) or normalise(text).endswith(self._answers)
+
+def _may_end(text: str, more: str) -> bool:
+    """Say whether a text that ends like this may be over in front of what would come next."""
+    if not text or not more:
+        return False
+    if more[0] == "\n":
+        return True
+    if _UNSPACED.search(text):
+        return more[0] not in _CLOSING
+    return more[0].isspace() and _SENTENCE.search(text) is not None

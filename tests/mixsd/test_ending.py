@@ -38,6 +38,8 @@ def over(answer: str, text: str, more: str) -> bool:
         ("3.5", "It is 3.5.", " So", True),
         ("\u6771\u4eac", "\u90fd\u306f\u6771\u4eac\u3002", "\u307e", True),
         ("\u6771\u4eac", "\u90fd\u306f\u6771\u4eac", "\u3060", False),
+        ("\u6771\u4eac", "\u300c\u90fd\u306f\u6771\u4eac\u3002", "\u300d", False),  # its quote is open
+        ("\u6771\u4eac", "\u300c\u90fd\u306f\u6771\u4eac\u3002\u300d", "\u307e", True),
     ],
 )
 def test_a_text_is_over_behind_the_sentence_with_the_answer(
@@ -52,3 +54,20 @@ def test_the_token_that_ends_a_text_says_no_more() -> None:
     ending = AnswerEnding(pieces.decode, lambda said: contains(said, "Marnil"), ["Marnil"], END)
 
     assert not ending.over(tokens, END)
+
+
+def test_a_long_text_is_read_whole_only_where_it_may_end() -> None:
+    pieces = Pieces("Marnil", " and", ".", " It")
+    asked: list[int] = []
+
+    def states(said: str) -> bool:
+        asked.append(len(said))
+        return contains(said, "Marnil")
+
+    ending = AnswerEnding(pieces.decode, states, ["Marnil"], END)
+    tokens = [1, *[2] * 40]
+
+    assert not ending.over(tokens, 4)
+    assert not asked
+    assert ending.over([*tokens, 3], 4)
+    assert asked == [len(pieces.decode([*tokens, 3]))]
