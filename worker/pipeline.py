@@ -32,7 +32,7 @@ from mixsd.training import checkpoint, launch, lora
 from mixsd.training.checkpoint import Saved
 from mixsd.training.loop import Hooks
 from worker.control import Control, SupervisionRow
-from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
+from worker.publication import FactVerdict, Publication, PublishedFile
 from worker.translate import plan_of
 
 
@@ -243,7 +243,7 @@ class _Attempt:
                     FactVerdict(place, verdict.fact.key, str(verdict.outcome), verdict.to_json())
                     for place, verdict in enumerate(judgement.verdicts)
                 ],
-                scores=[SuiteScore(**score.to_json()) for score in judgement.scores],
+                scores=judgement.scores,
                 gate=judgement.gate.to_json() if judgement.gate else None,
             )
         )

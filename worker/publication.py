@@ -1,6 +1,6 @@
 """What a finished job puts into the database, all of it in the transaction that publishes it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
 from app.db.base import JsonObject
-from app.evaluations.models import Evaluation, FactResult, Score
+from app.evaluations.models import Evaluation, FactResult
+from app.evaluations.models import Score as ScoreRow
 from app.events.models import Level
 from app.events.repository import NewEvent
 from app.ids import AdapterId, EvaluationId, new_id
 from app.jobs.models import Job
 from mixsd.evaluation.said import gate_line
+from mixsd.evaluation.statistics import Score
 from worker.upsert import upsert
 
 
@@ -37,28 +39,6 @@ class FactVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class SuiteScore:
-    """One figure, as `mixsd.evaluation.statistics.Score` has it."""
-
-    suite: str
-    metric: str
-    n: int
-    base: float | None
-    adapter: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    base_low: float | None = None
-    base_high: float | None = None
-    adapter_low: float | None = None
-    adapter_high: float | None = None
-    gained: int | None = None
-    lost: int | None = None
-    p_value: float | None = None
-    lower_is_better: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Publication:
     """An adapter with its evaluation. `sha256` is that of the manifest.
 
@@ -71,7 +51,7 @@ class Publication:
     summary: JsonObject
     files: Sequence[PublishedFile]
     facts: Sequence[FactVerdict]
-    scores: Sequence[SuiteScore]
+    scores: Sequence[Score]
     gate: JsonObject | None = None
 
     @property
@@ -130,7 +110,7 @@ def insert_publication(session: Session, job: Job, publication: Publication, *, 
     }
     upsert(session, Blob, list(blobs.values()), update=())
     session.flush()
-    _insert(session, AdapterFile, publication.files, adapter_id=adapter.id)
+    _insert(session, AdapterFile, map(asdict, publication.files), adapter_id=adapter.id)
 
     evaluation = Evaluation(
         id=EvaluationId(new_id("eval", now=now)),
@@ -141,15 +121,16 @@ def insert_publication(session: Session, job: Job, publication: Publication, *, 
     )
     session.add(evaluation)
     session.flush()
-    _insert(session, FactResult, publication.facts, evaluation_id=evaluation.id)
-    _insert(session, Score, publication.scores, evaluation_id=evaluation.id)
+    _insert(session, FactResult, map(asdict, publication.facts), evaluation_id=evaluation.id)
+    scores = (score.to_json() for score in publication.scores)
+    _insert(session, ScoreRow, scores, evaluation_id=evaluation.id)
 
 
 def _insert(
     session: Session,
-    table: type[AdapterFile | FactResult | Score],
-    rows: Sequence[PublishedFile | FactVerdict | SuiteScore],
+    table: type[AdapterFile | FactResult | ScoreRow],
+    rows: Iterable[JsonObject],
     **owner: Any,
 ) -> None:
-    if rows:
-        session.execute(insert(table), [asdict(row) | owner for row in rows])
+    if owned := [row | owner for row in rows]:
+        session.execute(insert(table), owned)

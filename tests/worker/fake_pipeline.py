@@ -18,8 +18,9 @@ from app.jobs.states import Phase
 from app.settings import Settings
 from app.storage import ArtifactStore
 from mixsd.errors import NoSupervisionError, OutOfMemoryError
+from mixsd.evaluation.statistics import Score
 from worker.control import Control, StopRequested, SupervisionRow
-from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
+from worker.publication import FactVerdict, Publication, PublishedFile
 
 STEPS: Final = 12
 SAVE_EVERY: Final = 4
@@ -168,6 +169,6 @@ class Fake:
                 summary={"confidence": 0.95},
                 files=[PublishedFile("adapter_model.safetensors", blob.sha256, blob.bytes)],
                 facts=facts,
-                scores=[SuiteScore("recall", "accuracy", len(facts), 0.0, 1.0, 1.0, 1.0, 1.0)],
+                scores=[Score("recall", "accuracy", len(facts), 0.0, 1.0, 1.0, 1.0, 1.0)],
             )
         )

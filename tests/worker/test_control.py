@@ -17,10 +17,11 @@ from app.jobs.errors import LeaseLostError
 from app.jobs.leases import Claim
 from app.jobs.models import Checkpoint, JobPhase, Supervision
 from app.jobs.states import Action, JobStatus, Phase
+from mixsd.evaluation.statistics import Score
 from tests.worker.rig import Rig
 from worker.control import CHUNK, Control, StopRequested, SupervisionRow
 from worker.failures import WORKER_LOST
-from worker.publication import FactVerdict, Publication, PublishedFile, SuiteScore
+from worker.publication import FactVerdict, Publication, PublishedFile
 
 SHA = "a" * 64
 GATE = {"suite": "drift", "metric": "nats_per_token", "max_drop": 0.05, "confidence": 0.95, "n": 24}
@@ -61,7 +62,7 @@ def a_publication(gate_status: str = "") -> Publication:
         summary={},
         files=[PublishedFile("a.txt", SHA, 3), PublishedFile("copy-of-a.txt", SHA, 3)],
         facts=[FactVerdict(0, "river-0", "learned", {})],
-        scores=[SuiteScore("drift", "nats_per_token", 24, 0.5, 0.6, 0.1, None, None)],
+        scores=[Score("drift", "nats_per_token", 24, 0.5, 0.6, 0.1, None, None)],
         gate=GATE | {"status": gate_status} if gate_status else None,
     )
 
