@@ -54,7 +54,7 @@ def supervision_key(base: Base, unit: Unit, config: MixConfig) -> str:
 
 def keys_of(base: Base, config: MixConfig) -> Callable[[Unit], str]:
     """Return what gives the keys of a run's units: what they have in common is digested once."""
-    common = _digest([described(base), _settings(config), mixsd.LAW_VERSION, _shape()])
+    common = digest_of([described(base), _settings(config), mixsd.LAW_VERSION, _shape()])
 
     def key(unit: Unit) -> str:
         fact = {
@@ -62,7 +62,7 @@ def keys_of(base: Base, config: MixConfig) -> Callable[[Unit], str]:
             for field in fields(Fact)
             if field.name not in IRRELEVANT_OF_FACT
         }
-        return _digest([common, fact, unit.question, unit.generation])
+        return digest_of([common, fact, unit.question, unit.generation])
 
     return key
 
@@ -104,5 +104,6 @@ def _shape() -> list[str]:
     return sorted(field.name for field in fields(Supervision))
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
+    """Return the digest of plain data, which is the same for equal data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

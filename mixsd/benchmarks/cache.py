@@ -3,7 +3,6 @@
 A file that cannot be used is passed over and made anew: the cache only saves time.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any, Final
 from filelock import FileLock
 
 from mixsd.benchmarks.suite import Marked
+from mixsd.cache_key import digest_of
 from mixsd.durable import write_whole
 from mixsd.errors import DiskFullError
 
@@ -20,11 +20,6 @@ FOLDER: Final = "benchmarks"
 """Its name in the folder of base models."""
 
 log = logging.getLogger(__name__)
-
-
-def digest_of(value: Any) -> str:
-    """Return the digest of plain data, which is the same for equal data."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 class ResultCache:

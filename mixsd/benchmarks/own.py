@@ -1,7 +1,5 @@
 """The library's own sets as benchmarks, and probes in context: asked by the batched decoder, greedily."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from mixsd.benchmarks.suite import Marked, Metric, Options, Subject
+from mixsd.cache_key import digest_of
 from mixsd.config import EvalConfig
 from mixsd.corpora.kgfact import kgfact, size_of
 from mixsd.corpora.kgfunc import kgfunc
@@ -60,7 +59,7 @@ class AskedSuite:
             "decoding": "greedy",
             "max_new_tokens": self.cap,
             "verifier": self.verifier,
-            "data": {"from": "mixsd", "sha256": _digest(rows), "n": len(rows)},
+            "data": {"from": "mixsd", "sha256": digest_of(rows), "n": len(rows)},
         }
 
     def run(self, subject: Subject, *, baseline: Marked | None, on_progress: OnProgress) -> Marked:
@@ -101,7 +100,7 @@ class DriftSuite:
         return {
             "decoding": "greedy",
             "max_new_tokens": OPEN_TOKENS,
-            "data": {"from": "mixsd", "sha256": _digest(self.prompts), "n": len(self.prompts)},
+            "data": {"from": "mixsd", "sha256": digest_of(self.prompts), "n": len(self.prompts)},
         }
 
     def run(self, subject: Subject, *, baseline: Marked | None, on_progress: OnProgress) -> Marked:
@@ -206,10 +205,6 @@ def _first(items: Sequence[Item], limit: int | None) -> list[Item]:
         turns.append((seen[item.group] if item.group else 0, place))
     chosen = sorted(place for _, place in sorted(turns)[:limit])
     return [items[place] for place in chosen]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 OWN: Final[Mapping[str, Callable[[Options], AskedSuite | DriftSuite]]] = MappingProxyType(

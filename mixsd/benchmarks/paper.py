@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from mixsd.benchmarks import scoring
-from mixsd.benchmarks.cache import digest_of
 from mixsd.benchmarks.data import Items, check_shots
 from mixsd.benchmarks.rows import Row
 from mixsd.benchmarks.suite import Marked, Metric, Options, Subject
+from mixsd.cache_key import digest_of
 from mixsd.decoding.rng import Draw
 from mixsd.decoding.solo import write
 from mixsd.decoding.text import Prompts, Sampling, Text

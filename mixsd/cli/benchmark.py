@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mixsd.cli._errors import explained
-from mixsd.cli.compare import Lists
+from mixsd.cli._lists import Lists
 from mixsd.cli.library import Cache, Device, Revision, Threads
 
 cli = typer.Typer()

@@ -1,14 +1,13 @@
 """`mixsd compare`: methods on the same facts, in one table and one plot."""
 
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from mixsd.cli._errors import explained
+from mixsd.cli._lists import Lists
 from mixsd.cli.library import (
     DEFAULT_MODEL,
     Cache,
@@ -25,42 +24,6 @@ if TYPE_CHECKING:
     from mixsd.compare.methods import Common
 
 cli = typer.Typer()
-
-_LISTS: Final = ("--methods", "--seeds", "--suites", "--data")
-
-
-class Lists(TyperCommand):
-    """Takes several values behind one option: `--seeds 0 1 2` is `--seeds 0 --seeds 1 --seeds 2`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(spread(args)))
-
-
-def spread(words: Iterable[str]) -> Iterator[str]:
-    """Repeat an option of `_LISTS` before each of its values.
-
-    Example:
-        >>> list(spread(["facts.jsonl", "--seeds", "0", "1", "--out", "x"]))
-        ['facts.jsonl', '--seeds', '0', '--seeds', '1', '--out', 'x']
-    """
-    option = ""
-    is_bare = False
-    for word in words:
-        if word.startswith("-"):
-            if is_bare:
-                yield option
-            option = word if word in _LISTS else ""
-            is_bare = bool(option)
-            if not option:
-                yield word
-        else:
-            if option:
-                yield option
-            is_bare = False
-            yield word
-    if is_bare:
-        yield option
-
 
 Methods = Annotated[
     list[str],
