@@ -9,7 +9,7 @@ from click import unstyle
 from typer.testing import CliRunner, Result
 
 from mixsd.cli import cli
-from mixsd.cli.compare import spread
+from mixsd.cli._lists import spread
 
 FACTS = "".join(
     json.dumps({"key": f"f{n}", "question": f"Which is {n}?", "answer": f"the {n}th"}) + "\n"

@@ -110,3 +110,18 @@ def run(
         ended += engine.step()
         after_step(engine)
     return ended
+
+
+def gold_of(texts: Sequence[Text], wanted: Sequence[Told]) -> dict[tuple[int, ...], list[int]]:
+    return {text.prompts.expert: each[0] for text, each in zip(texts, wanted, strict=True)}
+
+
+def a_guess(texts: Sequence[Text], wanted: Sequence[Told], quality: str) -> Guess:
+    """Return guesses that are `right`, `wrong`, or right for one token and then go `beyond`."""
+    gold = gold_of(texts, wanted)
+
+    def guess(tokens: Sequence[int], prompt: Sequence[int]) -> list[int]:
+        rest = gold[tuple(prompt)][len(tokens) :][:3]
+        return {"right": rest, "wrong": [5, 7, 9], "beyond": [*rest[:1], 5, 7, 9]}[quality]
+
+    return guess

@@ -23,6 +23,7 @@ from tests.mixsd.decoding.driving import (
     a_draw,
     alone,
     an_engine,
+    gold_of,
     run,
     some_prompts,
     some_texts,
@@ -161,10 +162,6 @@ def test_a_text_that_is_given_up_disturbs_no_other(exact_model: PreTrainedModel,
 
 
 # Guesses
-
-
-def gold_of(texts: Sequence[Text], wanted: Sequence[Told]) -> dict[tuple[int, ...], list[int]]:
-    return {text.prompts.expert: each[0] for text, each in zip(texts, wanted, strict=True)}
 
 
 def adversaries(gold: dict[tuple[int, ...], list[int]]) -> dict[str, Guess]:
