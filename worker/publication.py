@@ -17,7 +17,7 @@ from app.events.repository import NewEvent
 from app.ids import AdapterId, EvaluationId, new_id
 from app.jobs.models import Job
 from mixsd.evaluation.said import gate_line
-from mixsd.evaluation.statistics import Score
+from mixsd.evaluation.score import Score
 from worker.upsert import upsert
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from mixsd.config import PROBE_SUITES, EvalConfig, GateConfig
 from mixsd.errors import ConfigError
 from mixsd.evaluation.inferiority import Outcome, non_inferiority
-from mixsd.evaluation.statistics import Score
+from mixsd.evaluation.score import Score
 from mixsd.facts import Fact
 
 

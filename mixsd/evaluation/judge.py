@@ -11,7 +11,8 @@ from mixsd.evaluation.gate import Gate, decide
 from mixsd.evaluation.measure import Asked, Measured, questions_of
 from mixsd.evaluation.mistakes import Mistake, Names
 from mixsd.evaluation.outcomes import Outcome, outcome_of
-from mixsd.evaluation.statistics import Score, compare
+from mixsd.evaluation.score import Score
+from mixsd.evaluation.statistics import compare
 from mixsd.evaluation.suites import general
 from mixsd.facts import Fact
 from mixsd.scoring import scorer

@@ -18,7 +18,7 @@ from app.jobs.states import Phase
 from app.settings import Settings
 from app.storage import ArtifactStore
 from mixsd.errors import NoSupervisionError, OutOfMemoryError
-from mixsd.evaluation.statistics import Score
+from mixsd.evaluation.score import Score
 from worker.control import Control, StopRequested, SupervisionRow
 from worker.publication import FactVerdict, Publication, PublishedFile
 

@@ -17,7 +17,7 @@ from app.jobs.errors import LeaseLostError
 from app.jobs.leases import Claim
 from app.jobs.models import Checkpoint, JobPhase, Supervision
 from app.jobs.states import Action, JobStatus, Phase
-from mixsd.evaluation.statistics import Score
+from mixsd.evaluation.score import Score
 from tests.worker.rig import Rig
 from worker.control import CHUNK, Control, StopRequested, SupervisionRow
 from worker.failures import WORKER_LOST

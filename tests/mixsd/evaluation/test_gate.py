@@ -10,7 +10,8 @@ from mixsd.evaluation.gate import Gate, check, decide
 from mixsd.evaluation.judge import judge
 from mixsd.evaluation.measure import Measured
 from mixsd.evaluation.said import gate_line
-from mixsd.evaluation.statistics import Score, compare
+from mixsd.evaluation.score import Score
+from mixsd.evaluation.statistics import compare
 from mixsd.evaluation.suites import general
 from mixsd.facts import Fact, Probe
 

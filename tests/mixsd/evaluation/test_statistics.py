@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mixsd.evaluation.intervals import bootstrap
-from mixsd.evaluation.statistics import Score, compare
+from mixsd.evaluation.score import Score
+from mixsd.evaluation.statistics import compare
 
 
 def score_of(base: Sequence[float], adapter: Sequence[float], confidence: float = 0.95) -> Score:
