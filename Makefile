@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-engine up constraints
+.PHONY: help demo test check bench bench-engine paper up constraints
 
 help: ## Show this.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,10 @@ bench: .venv/ready ## Compare SFT with MixSD on the sample facts: a table and a 
 
 bench-engine: .venv/ready ## Measure the engine against plain decoding, an hour on two cores; prints JSON.
 	$(BIN)/python -m benchmarks.engine --json
+
+paper: .venv/ready ## Make the paper's table with a small model in out/paper, 90 minutes on two cores.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ml,plots,benchmarks]'
+	$(BIN)/python -m benchmarks.paper --out out/paper
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

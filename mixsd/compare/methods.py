@@ -206,14 +206,14 @@ def read_plans(path: Path) -> dict[str, Settings]:
         raise ConfigError(f"{path} cannot be read as plans: {error}") from error
     if not isinstance(found, dict) or not found:
         raise ConfigError(f"{path}: expected plans by name, each with `method` and `training`")
-    return {name: _own_settings(name, value) for name, value in found.items()}
+    return {name: own_settings(name, value) for name, value in found.items()}
 
 
 def _method_of(word: str, own: Mapping[str, Settings]) -> Method:
     name, given, text = word.partition("=")
     if given:
         try:
-            settings = _own_settings(name, json.loads(text))
+            settings = own_settings(name, json.loads(text))
         except (ValueError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -230,7 +230,12 @@ def _method_of(word: str, own: Mapping[str, Settings]) -> Method:
     return Method(name, settings["method"], settings.get("training", {}))
 
 
-def _own_settings(name: str, value: Any) -> Settings:
+def own_settings(name: str, value: Any) -> Settings:
+    """Return a plan of the user's as it is read from a file, without its values being checked.
+
+    Raises:
+        ConfigError: The name is none or that of a preset, or it has other parts than a plan.
+    """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"method {name!r}: a name is 1 to 40 letters, digits or . _ + -")
     if name in PRESETS:

@@ -276,5 +276,6 @@ def _figures(judgement: Judgement, supervised: Sequence[str], config: EvalConfig
         "facts": len(judgement.verdicts),
         "supervised": len(taught),
         "counts": judgement.counts,
+        "mistakes": judgement.mistakes,
         "scores": {score.suite: score.to_json() for score in scores},
     }
