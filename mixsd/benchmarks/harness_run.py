@@ -17,8 +17,10 @@ from typing import Any, Final
 import datasets
 import jinja2
 import lm_eval.tasks
+import torch
 from lm_eval.models.huggingface import HFLM
 
+from mixsd.benchmarks.continuations import NotSharedError, Shared, likelihoods
 from mixsd.benchmarks.data import Items
 from mixsd.benchmarks.errors import BenchmarkDataError, BenchmarkError
 from mixsd.benchmarks.harness import Reading, Task
@@ -28,6 +30,10 @@ from mixsd.progress import OnProgress, Progress
 
 SHOT_SEED: Final = 1234
 """With which the harness itself draws worked examples."""
+
+_CLOSE: Final = 1e-4
+_ROUGHLY: Final = 2e-2
+"""Most that log-likelihoods may differ by, relative, in float32 and in types with fewer digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class Model(HFLM):  # type: ignore[misc]
             max_length=subject.base.max_tokens,
         )
         self.cut = 0
+        self._shares = True
         self._report = on_progress
         self._done = self._total = 0
 
@@ -93,9 +100,75 @@ class Model(HFLM):  # type: ignore[misc]
                     f"an answer of {len(asked)} tokens does not fit into the {self.max_length} of the model"
                 )
             self.cut += len(context) + len(asked) > self.max_length + 1
-        if len(requests) == self._total:  # what differs in the last token alone is computed once
-            self._total = len({(*context, *asked[:-1]) for _, context, asked in requests})
-        return super()._loglikelihood_tokens(requests, **options | {"disable_tqdm": True})
+        whole = len(requests) == self._total
+        shared, alone = self._parted(requests) if self._shares else ({}, list(range(len(requests))))
+        if whole:  # what differs in the last token alone is computed once
+            rest = {(*requests[place][1], *requests[place][2][:-1]) for place in alone}
+            self._total = len(rest) + sum(map(len, shared.values()))
+        answers: list[Any] = [None] * len(requests)
+        try:
+            self._answer_shared(requests, shared, answers)
+        except NotSharedError:
+            self._shares = False
+            alone = list(range(len(requests)))
+        asked_alone = [requests[place] for place in alone]
+        told = super()._loglikelihood_tokens(asked_alone, **options | {"disable_tqdm": True})
+        for place, answer in zip(alone, told, strict=True):
+            answers[place] = answer
+        return answers
+
+    def _parted(self, requests: Any) -> tuple[dict[tuple[int, ...], list[int]], list[int]]:
+        """Return places of requests by a context that several share, and those of the others.
+
+        Where answers are single tokens the harness itself computes their context once.
+        """
+        by_context: dict[tuple[int, ...], list[int]] = {}
+        for place, (_, context, _) in enumerate(requests):
+            by_context.setdefault(tuple(context), []).append(place)
+        shared = {
+            context: places
+            for context, places in by_context.items()
+            if len(places) > 1
+            and any(len(requests[place][2]) > 1 for place in places)
+            and len(context) + max(len(requests[place][2]) for place in places) <= self.max_length + 1
+        }
+        apart = (place for context, places in by_context.items() if context not in shared for place in places)
+        return shared, sorted(apart)
+
+    def _answer_shared(
+        self, requests: Any, shared: dict[tuple[int, ...], list[int]], answers: list[Any]
+    ) -> None:
+        """Answer requests that share their contexts.
+
+        Raises:
+            NotSharedError: The model cannot, or the first of them come out otherwise than one by one.
+        """
+        texts = [
+            Shared(context, tuple(tuple(requests[place][2]) for place in places))
+            for context, places in shared.items()
+        ]
+        options = {"rows": int(self.batch_size), "on_rows": self._tell, "dtype": self.softmax_dtype}
+        for part in (texts[:1], texts[1:]):
+            told = likelihoods(self.model, part, **options)
+            for text, values in zip(part, told, strict=True):
+                for place, value in zip(shared[text.context], values, strict=True):
+                    answers[place] = value
+            if part and part[0] is texts[0]:
+                self._compare([requests[place] for place in shared[texts[0].context]], told[0])
+
+    def _compare(self, requests: list[Any], told: list[tuple[float, bool]]) -> None:
+        """Ask the same the harness's own way.
+
+        Raises:
+            NotSharedError: It comes out otherwise, but for rounding.
+        """
+        alone = super()._loglikelihood_tokens(requests, disable_tqdm=True)
+        bound = _CLOSE if self.model.dtype in {torch.float32, torch.float64} else _ROUGHLY
+        if any(
+            not abs(one - other) <= bound * (1 + abs(other))
+            for (one, _), (other, _) in zip(told, alone, strict=True)
+        ):
+            raise NotSharedError
 
     def _model_call(self, inps: Any, **options: Any) -> Any:
         self._tell(len(inps))

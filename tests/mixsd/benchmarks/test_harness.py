@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from mixsd.benchmarks.continuations import NotSharedError
 from mixsd.benchmarks.data import items_of
 from mixsd.benchmarks.errors import BenchmarkDataError, BenchmarkError
 from mixsd.benchmarks.harness import TASKS, HarnessSuite, bit_rates, harness_suite, rates
@@ -22,6 +23,8 @@ from mixsd.training import lora
 from tests.mixsd.benchmarks import files
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-evaluation-harness comes with the extra benchmarks")
+
+from mixsd.benchmarks import harness_run  # noqa: E402  it needs the extra
 
 SUBJECTS = ("anatomy", "virology")
 OPTIONS = Options(batch_size=3)
@@ -53,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "endings": ["eats [title] it.", "sings.", "sells it to a bird.", "sleeps."],
                 "gold": k % 4,
             }
-            for k in range(3)
+            for k in range(8)
         ],
     )
     (data / "wikitext").mkdir()
@@ -281,3 +284,49 @@ def test_rates_are_weighted_by_length() -> None:
 
     assert sum(rates(values)) / 2 == pytest.approx(10 / 8)
     assert sum(bit_rates(values)) / 2 == pytest.approx(10 / 8 / math.log(2))
+
+
+def _counted(base: Base, which: HarnessSuite, monkeypatch: pytest.MonkeyPatch) -> tuple[int, Marked]:
+    """Run a benchmark; return the places that the model computed, padding included, and what came of it."""
+    places = 0
+    forward = base.model.forward
+
+    def count(*args: Any, **options: Any) -> Any:
+        nonlocal places
+        places += (args[0] if args else options["input_ids"]).numel()
+        return forward(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(base.model, "forward", count)
+        found = run(base, which)
+    return places, found
+
+
+def test_what_answers_share_is_read_once(base: Base, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, found = _counted(base, suite(folder, "hellaswag"), monkeypatch)
+    monkeypatch.setattr(harness_run.Model, "_answer_shared", _refuse)
+    alone, wanted = _counted(base, suite(folder, "hellaswag"), monkeypatch)
+
+    assert found.marks == wanted.marks
+    for ours, theirs in zip(found.said, wanted.said, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert shared < 0.8 * alone  # the first question is asked both ways
+
+
+def _refuse(*_: object) -> None:
+    raise NotSharedError
+
+
+def test_what_comes_out_otherwise_is_asked_the_harness_s_way(
+    base: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = run(base, suite(folder, "arc_easy"))
+
+    def wrong(_: Any, texts: Any, **options: Any) -> Any:
+        return [[(-1.0, False) for _ in text.answers] for text in texts]
+
+    monkeypatch.setattr(harness_run, "likelihoods", wrong)
+    found = run(base, suite(folder, "arc_easy"))
+    assert found.marks == wanted.marks
+    for ours, theirs in zip(found.said, wanted.said, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
