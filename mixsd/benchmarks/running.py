@@ -14,6 +14,7 @@ import torch
 import mixsd
 from mixsd.benchmarks.cache import ResultCache
 from mixsd.benchmarks.errors import BenchmarkError
+from mixsd.benchmarks.means import means_of
 from mixsd.benchmarks.suite import Marked, Metric, Subject, Suite
 from mixsd.cache_key import described
 from mixsd.durable import sha256_of_file, write_whole
@@ -230,6 +231,7 @@ def write_report(
         "versions": versions(),
         "confidence": confidence,
         "suites": [_told(outcome, resamples, confidence) for outcome in outcomes],
+        "means": means_of(outcomes, confidence=confidence),
     }
     for outcome in outcomes:
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in _item_rows(outcome)]

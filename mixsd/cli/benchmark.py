@@ -98,6 +98,11 @@ def _tell(report: dict[str, Any]) -> None:
             typer.echo(
                 f"mixsd: {suite['suite']}: {len(suite['left_out'])} items do not fit the model", err=True
             )
+    for mean in report["means"]:
+        line = f"mean of {len(mean['suites'])} ({mean['name']}): {mean['base']:.3f}"
+        if "adapter" in mean:
+            line += f" before; {mean['adapter']:.3f} after; difference {mean['difference']:+.3f}"
+        typer.echo(line, err=True)
 
 
 def _line(score: dict[str, Any]) -> str:
