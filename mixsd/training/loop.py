@@ -72,7 +72,8 @@ class Hooks:
         learned: Returns the share of the questions that the model answers now. May raise.
         on_progress: Called after every step, with its loss and the recall if that was measured. May
             raise to stop.
-        on_check: Called while it is asked what was learned, before every forward pass. May raise.
+        on_check: Called while it is asked what was learned, before every forward pass, and while a
+            sharded model is computed. May raise.
         on_checkpoint: Called with each checkpoint, once it is on disk.
         on_notice: Called with a sentence on what a user should know and what does not stop the run.
     """
@@ -131,7 +132,9 @@ def train_adapter(
         model = lora.attach(base, config.lora, seed=config.seed)
         if config.compile_layers:
             stack.enter_context(compiled_layers(model))
-        shards = stack.enter_context(sharded(model, world)) if config.shard != "none" else None
+        shards = None
+        if config.shard != "none":
+            shards = stack.enter_context(sharded(model, world, on_check=hooks.on_check))
         stack.enter_context(lora.seeded(config.seed + world.rank))  # each drops out by itself
         run = _Run(base, model, examples, config, work, input_sha256, hooks, source, world, shards)
         run.resume(resume)

@@ -13,16 +13,19 @@ Whenever one process computes a layer, all must: every pass is made by all of th
 """
 
 import copy
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import torch
 from peft import PeftModel
 from torch import Tensor, distributed, nn
 from transformers import PreTrainedModel
 
 from mixsd.decoding.rows import LanguageModel, base_of
 from mixsd.errors import ConfigError
+from mixsd.progress import StopRequested
 from mixsd.training.memory import checkpointed_layers
 from mixsd.training.world import World
 
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 _GATHERED: Final = 3
 """Layers that are whole in a process at once: the one computed, the next, and one on its way."""
+
+_PAUSE: Final = 0.001
+_ASKED: Final = 1.0
+"""Seconds between two looks at a GPU, and between two at the other processes."""
 
 
 def check_layers(model: LanguageModel) -> None:
@@ -51,9 +58,10 @@ class Shards:
         reserve: Bytes that gathered layers take while a pass is under way.
     """
 
-    def __init__(self, model: PeftModel, world: World) -> None:
+    def __init__(self, model: PeftModel, world: World, on_check: Callable[[], None] = lambda: None) -> None:
         """Shard the layers of a model with an adapter. All processes of the run must."""
         self._world = world
+        self._on_check = on_check
         self._base = base_of(model)
         self._own = _body(self._base)
         layers = _layers(self._own)
@@ -78,7 +86,7 @@ class Shards:
         for parameter in self._frozen:
             parameter.data = parameter.data.cpu() if self._world.first else parameter.data.new_empty(0)
         self._host = [parameter.data for parameter in self._frozen]
-        mesh = DeviceMesh.from_group(distributed.group.WORLD, self._world.device.type)
+        mesh = DeviceMesh.from_group(distributed.group.WORLD, self._world.device.type)  # type: ignore[arg-type]
         layers = _layers(twin)
         others = set(twin.parameters()) - set(_frozen(layers))
         for layer in (*layers, twin):
@@ -88,6 +96,29 @@ class Shards:
     def most(self, count: int) -> int:
         """Return the largest of the numbers that the processes have."""
         return self._world.most(count)
+
+    def wait(self) -> None:
+        """Wait until a pass has ended, as long as all processes are there.
+
+        nccl does not notice that one is gone: its share of a layer would be waited for in vain.
+        """
+        if self._world.device.type != "cuda":
+            return
+        ended = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ended.record()
+        asked = time.monotonic()
+        while not ended.query():  # type: ignore[no-untyped-call]
+            time.sleep(_PAUSE)
+            if time.monotonic() < asked + _ASKED:
+                continue
+            asked = time.monotonic()
+            try:
+                self._on_check()
+            except StopRequested:
+                pass  # no step is broken off; the question is asked again behind it
+            except BaseException:
+                _give_up()
+                raise
 
     def forget_pass(self) -> None:
         """Be ready for another pass after one that was broken off, in all processes at the same place."""
@@ -124,7 +155,9 @@ class Shards:
 
 
 @contextmanager
-def sharded(model: PeftModel, world: World) -> Iterator[Shards]:
+def sharded(
+    model: PeftModel, world: World, *, on_check: Callable[[], None] = lambda: None
+) -> Iterator[Shards]:
     """Shard the layers of a model within the block.
 
     Afterwards the adapter is on the model's own layers again, in every process. Their weights are
@@ -134,6 +167,8 @@ def sharded(model: PeftModel, world: World) -> Iterator[Shards]:
         model: The base model with an adapter. In all processes but the first it may lie on the CPU,
             wherever it is computed.
         world: The processes, at least two.
+        on_check: Called every second while a GPU computes. Raises if a process is lost; a request to
+            stop is not heeded there.
 
     Raises:
         ConfigError: There is nothing to shard.
@@ -144,11 +179,16 @@ def sharded(model: PeftModel, world: World) -> Iterator[Shards]:
             "with a process group of several"
         )
     check_layers(model)
-    shards = Shards(model, world)
+    shards = Shards(model, world, on_check)
     try:
         yield shards
     finally:
         shards.end()
+
+
+def _give_up() -> None:
+    """End what nccl has under way, which would block the GPU for ever, and with it the process group."""
+    distributed.distributed_c10d._abort_process_group()  # noqa: SLF001  there is no public way yet
 
 
 def _body(base: PreTrainedModel) -> nn.Module:

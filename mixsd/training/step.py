@@ -110,6 +110,8 @@ class Gradients:
                 with self._precision():
                     loss = self._way.loss(piece) / total
                 loss.backward()  # type: ignore[no-untyped-call]
+                if self._shards is not None:
+                    self._shards.wait()
                 summed = loss.detach() if summed is None else summed + loss.detach()
         if summed is None:
             raise ValueError("a step without examples")
