@@ -62,15 +62,15 @@ class Shards:
         """Shard the layers of a model with an adapter. All processes of the run must."""
         self._world = world
         self._on_check = on_check
+        self._model = model
         self._base = base_of(model)
         self._own = _body(self._base)
         layers = _layers(self._own)
         self._frozen = _frozen(layers)
+        self._home = self._frozen[0].device
         self.reserve = _GATHERED * max(sum(each.nbytes for each in _frozen([layer])) for layer in layers)
-        for parameter in set(model.parameters()) - set(self._frozen):
-            parameter.data = parameter.data.to(world.device)
-        for buffer in model.buffers():
-            buffer.data = buffer.data.to(world.device)
+        for each in (*(set(model.parameters()) - set(self._frozen)), *model.buffers()):
+            each.data = each.data.to(world.device)
         self._twin = self._sharded_twin()
         self._put(self._twin)
 
@@ -132,22 +132,24 @@ class Shards:
             return
         self._put(self._own)
         try:
-            self._fill()
+            for parameter in self._frozen:
+                parameter.data = parameter.data.to(self._world.device)
             yield
         finally:
-            for parameter, weight in zip(self._frozen, self._host, strict=True):
-                parameter.data = weight
             self._put(self._twin)
+            self._take_back()
 
     def end(self) -> None:
-        """Put the model's own layers back, with their weights in the first process alone."""
+        """Put the model's own layers back; in the first process all is where it was before."""
         self._put(self._own)
         if self._world.first:
-            self._fill()
+            self._take_back()
+            for each in (*self._model.parameters(), *self._model.buffers()):
+                each.data = each.data.to(self._home)
 
-    def _fill(self) -> None:
+    def _take_back(self) -> None:
         for parameter, weight in zip(self._frozen, self._host, strict=True):
-            parameter.data = weight.to(self._world.device)
+            parameter.data = weight
 
     def _put(self, body: nn.Module) -> None:
         body.train(_body(self._base).training)
@@ -164,8 +166,7 @@ def sharded(
     back in the first one alone: in others the model can no longer be computed.
 
     Args:
-        model: The base model with an adapter. In all processes but the first it may lie on the CPU,
-            wherever it is computed.
+        model: The base model with an adapter. It may lie on the CPU, wherever it is computed.
         world: The processes, at least two.
         on_check: Called every second while a GPU computes. Raises if a process is lost; a request to
             stop is not heeded there.
