@@ -40,6 +40,8 @@ from mixsd.training.batches import Example, examples_of
 from mixsd.training.compute import check_device
 from mixsd.training.follower import Task
 from mixsd.training.loop import Hooks, Source, Trained, planned_steps, train_adapter
+from mixsd.training.sharded import check_layers
+from mixsd.training.world import World
 from mixsd.units import ids_of
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ log = logging.getLogger(__name__)
 _SAMPLE: Final = 256
 """Facts that are asked while training, to see how many are known; the rest once all of those are."""
 
-_NOT_DECISIVE: Final = {"checkpoint_seconds", "micro_batch", "processes"}
+_NOT_DECISIVE: Final = {"checkpoint_seconds", "micro_batch", "processes", "shard"}
 """Settings of training that change nothing but rounding, and with several processes draws of dropout."""
 
 
@@ -72,6 +74,8 @@ def check(base: Base, plan: Plan) -> None:
         return
     check_device(base.model.device, plan.training)
     launch.check_processes(base.model.device, plan.training.processes)
+    if plan.training.shard != "none":
+        check_layers(base.model)
     lora.detach(lora.attach(base, plan.training.lora, seed=plan.training.seed))
 
 
@@ -218,7 +222,7 @@ def _source(
     retention = plan.training.retention
     if retention.type == "none":
         return taught
-    answers = replay_examples(base, retention, on_check=on_check)
+    answers = _answers(base, plan, on_check)
     batch_size = min(plan.training.batch_size, len(examples))
     return Beside(
         taught or given(examples),
@@ -227,6 +231,17 @@ def _source(
         seed=retention.seed,
         batch_size=batch_size,
         targets=len(examples),
+    )
+
+
+def _answers(base: Base, plan: Plan, on_check: Callable[[], None]) -> list[Example]:
+    """Return what the base model says to the prompts of retention."""
+    retention = plan.training.retention
+    if plan.training.shard == "none":
+        return replay_examples(base, retention, on_check=on_check)
+    # The others of a sharded run have the model's weights on their CPU alone.
+    return World().made_by_first(
+        lambda: [example.on_cpu() for example in replay_examples(base, retention, on_check=on_check)]
     )
 
 

@@ -32,6 +32,7 @@ from mixsd.config.training import (
     RETENTION_PROMPTS,
     RETENTIONS,
     SCHEDULES,
+    SHARDINGS,
     LoraConfig,
     RetentionConfig,
     TrainConfig,
@@ -60,6 +61,7 @@ __all__ = [
     "SCHEDULES",
     "SCORERS",
     "SFT_TARGETS",
+    "SHARDINGS",
     "VERIFIERS",
     "WORDING_TEXTS",
     "EvalConfig",
@@ -116,6 +118,11 @@ class Plan:
             raise ConfigError(
                 f"the method memit edits weights and trains nothing, so training.retention.type {retention} "
                 "has no place: set it to none, or take another method"
+            )
+        if isinstance(self.method, OpsdConfig) and self.training.shard != "none":
+            raise ConfigError(
+                "the method opsd writes texts before every step, for which each process needs the whole base "
+                "model: set training.shard to none, or take another method"
             )
 
     @property

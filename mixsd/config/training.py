@@ -13,6 +13,7 @@ RETENTION_PROMPTS: Final = ("both", "open", "questions")
 REPLAY_PROMPTS: Final = 128
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
+SHARDINGS: Final = ("none", "full")
 MAX_PROCESSES: Final = 64
 
 
@@ -110,6 +111,9 @@ class TrainConfig:
         processes: How many processes of this machine train the adapter, each on its share of every
             batch: one for each GPU on CUDA, with a copy of the base model each; on a CPU they share
             the cores. The result is the same but for rounding, and for the draws of dropout.
+        shard: `full` shares the layers of the base model out among the processes while they train:
+            each holds a part, and gathers a layer when it computes that. For bases beside which a GPU
+            has too little room to train. Slower; the result is the same but for rounding.
         clip: Largest norm of the gradient; 0 does not clip.
         stop_when_learned: End once the model answers every question. Asked after an epoch whose loss
             makes it likely, or every `eval_every` steps.
@@ -135,6 +139,7 @@ class TrainConfig:
     batch_size: int = 8
     micro_batch: int = 0
     processes: int = 1
+    shard: str = "none"
     weight_decay: float = 0.0
     clip: float = 1.0
     stop_when_learned: bool = True
@@ -158,6 +163,7 @@ class TrainConfig:
         within("batch_size", self.batch_size, 1, 4096)
         within("micro_batch", self.micro_batch, 0, 4096)
         within("processes", self.processes, 1, MAX_PROCESSES)
+        one_of("shard", self.shard, SHARDINGS)
         within("weight_decay", self.weight_decay, 0, 1)
         within("clip", self.clip, 0, 1000)
         within("eval_every", self.eval_every, 0, 10_000_000)
@@ -166,3 +172,26 @@ class TrainConfig:
         one_of("precision", self.precision, PRECISIONS)
         one_of("quantize", self.quantize, QUANTIZATIONS)
         within("seed", self.seed, 0, MAX_SEED)
+        self._check_sharding()
+
+    def _check_sharding(self) -> None:
+        """Refuse what does not go with a sharded base.
+
+        Raises:
+            ConfigError: Says what, and what to set instead.
+        """
+        if self.shard == "none":
+            return
+        if self.processes == 1:
+            raise ConfigError(
+                "shard full shares the base model out among processes, and processes is 1: set processes "
+                "to 2 or more, or shard to none"
+            )
+        if self.quantize != "none":
+            raise ConfigError(
+                f"shard full does not go with quantize {self.quantize}: set one of them to none"
+            )
+        if self.compile_layers:
+            raise ConfigError(
+                "shard full does not go with compile_layers: set compile_layers to false, or shard to none"
+            )

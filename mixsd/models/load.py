@@ -67,8 +67,13 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count or cores or 1)
 
 
-def load_base(found: OnDisk, *, device: str = "auto") -> Base:
+def load_base(found: OnDisk, *, device: str = "auto", on_cpu: bool = False) -> Base:
     """Load a model that lies in the cache. Runs no code that came with it.
+
+    Args:
+        found: The model.
+        device: What it is computed on, which decides the type of its weights.
+        on_cpu: Leave the weights in the memory of the machine.
 
     Raises:
         ModelError: The files are not those of a model that can be loaded.
@@ -85,7 +90,7 @@ def load_base(found: OnDisk, *, device: str = "auto") -> Base:
             dtype=_dtype(found.folder, where),
             attn_implementation="sdpa",
         )
-        torch.nn.Module.to(model, where)
+        torch.nn.Module.to(model, "cpu" if on_cpu else where)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(f"{found.id} does not fit into the memory of {where}") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mixsd.models.load import Base
 from mixsd.prompts import STYLES
@@ -36,6 +36,14 @@ class Example:
     def read(self) -> tuple[int, ...]:
         """What the model must read to score the target: all but its last token."""
         return (*self.prompt, *self.target[:-1])
+
+    def on_cpu(self) -> "Example":
+        """Return the same with nothing on a GPU, as it may go to another process."""
+        soft = self.soft
+        if soft is None:
+            return self
+        moved = replace(soft, ids_TK=soft.ids_TK.cpu(), logprobs_TK=soft.logprobs_TK.cpu())
+        return replace(self, soft=moved)
 
     @property
     def judges(self) -> range:

@@ -23,6 +23,11 @@ def check_device(device: torch.device, config: TrainConfig) -> None:
         ConfigError: Says which, and what to set instead.
     """
     cuda = device.type == "cuda"
+    if config.shard != "none" and device.type not in {"cpu", "cuda"}:
+        raise ConfigError(
+            f"shard {config.shard} is for CUDA devices, and for CPUs to try it, and this is {device.type}: "
+            "set shard to none"
+        )
     if config.precision == "bf16" and not (cuda and torch.cuda.is_bf16_supported()):
         raise ConfigError(
             f"precision bf16 is for CUDA devices that compute in it, and this is {device.type}: "

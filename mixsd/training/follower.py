@@ -126,6 +126,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _follow(folder: Path, rank: int, device: str) -> None:
     # Heavy, and late: by now this process ends with the one that started it.
+    import torch  # noqa: PLC0415
+
     from mixsd import run  # noqa: PLC0415
     from mixsd.models.load import load_base, use_threads  # noqa: PLC0415
     from mixsd.models.registry import OnDisk  # noqa: PLC0415
@@ -135,9 +137,10 @@ def _follow(folder: Path, rank: int, device: str) -> None:
     use_threads(int(os.environ["OMP_NUM_THREADS"]))
     named = task.base
     found = OnDisk(named["id"], named["revision"], Path(named["folder"]), named["card"])
-    base = load_base(found, device=device)
+    # The whole base may be too large for the GPU: of a sharded one it gets a part when training begins.
+    base = load_base(found, device=device, on_cpu=task.plan.training.shard != "none")
     launch.say_ready(folder, rank)
-    with launch.group(folder, rank, task.plan.training.processes, base.model.device):
+    with launch.group(folder, rank, task.plan.training.processes, torch.device(device)):
         run.train_share(
             base,
             task.facts,

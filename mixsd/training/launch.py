@@ -145,7 +145,8 @@ def group(folder: Path, rank: int, size: int, device: torch.device) -> Iterator[
         try:
             yield
         finally:
-            distributed.destroy_process_group()
+            if distributed.is_initialized():  # else it was given up, see `mixsd.training.sharded`
+                distributed.destroy_process_group()
 
 
 def say_ready(folder: Path, rank: int) -> None:

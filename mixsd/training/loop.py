@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from mixsd.training.checkpoint import Cursor, Saved
 from mixsd.training.compute import check_device, compiled_layers, in_four_bits
 from mixsd.training.kept import Kept
 from mixsd.training.schedule import learning_rate
+from mixsd.training.sharded import Shards, sharded
 from mixsd.training.start import gradients_for
 from mixsd.training.step import Gradients
 from mixsd.training.world import World
@@ -71,7 +72,8 @@ class Hooks:
         learned: Returns the share of the questions that the model answers now. May raise.
         on_progress: Called after every step, with its loss and the recall if that was measured. May
             raise to stop.
-        on_check: Called while it is asked what was learned, before every forward pass. May raise.
+        on_check: Called while it is asked what was learned, before every forward pass, and while a
+            sharded model is computed. May raise.
         on_checkpoint: Called with each checkpoint, once it is on disk.
         on_notice: Called with a sentence on what a user should know and what does not stop the run.
     """
@@ -100,7 +102,9 @@ def train_adapter(
     stopped and resumed, if the number of threads is the same and memory did not run out.
 
     Within a process group of torch, each process takes its share of every batch, see
-    `mixsd.training.world`: all must be called alike, and all get the same adapter.
+    `mixsd.training.world`: all must be called alike, and all get the same adapter. With
+    `config.shard` the first process alone has the base's weights afterwards, and `source` must not
+    compute the model.
 
     Args:
         base: The frozen model; it carries the adapter afterwards.
@@ -120,16 +124,19 @@ def train_adapter(
     """
     if not examples:
         raise NoSupervisionError("no fact has a text to train on: see the reasons in the supervision")
-    check_device(base.model.device, config)
+    world = World()
+    check_device(base.model.device if config.shard == "none" else world.device, config)
     with ExitStack() as stack:
         if config.quantize != "none":
             stack.enter_context(in_four_bits(base.model))
         model = lora.attach(base, config.lora, seed=config.seed)
         if config.compile_layers:
             stack.enter_context(compiled_layers(model))
-        world = World()
+        shards = None
+        if config.shard != "none":
+            shards = stack.enter_context(sharded(model, world, on_check=hooks.on_check))
         stack.enter_context(lora.seeded(config.seed + world.rank))  # each drops out by itself
-        run = _Run(base, model, examples, config, work, input_sha256, hooks, source, world)
+        run = _Run(base, model, examples, config, work, input_sha256, hooks, source, world, shards)
         run.resume(resume)
         return run.train()
 
@@ -152,6 +159,7 @@ class _Run:
         hooks: Hooks,
         source: Source | None,
         world: World,
+        shards: Shards | None,
     ) -> None:
         self._base = base
         self._model = model
@@ -162,6 +170,7 @@ class _Run:
         self._hooks = hooks
         self._source = source
         self._world = world
+        self._shards = shards
         self._trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._trainable,
@@ -182,6 +191,8 @@ class _Run:
         Raises:
             CorruptError: Not all processes could go on from the same one.
         """
+        if self._shards is not None:  # the base may lie elsewhere in each, which may round what was drawn
+            self._world.take_from_first(self._trainable)
         self._restore(folders)
         step, size = self._cursor.step, self._world.size
         if self._world.total(step) != step * size:
@@ -267,9 +278,10 @@ class _Run:
         cursor = self._cursor
         if self._hooks.learned is None or cursor.recall is not None or not self._measurement_is_due():
             return
-        self._model.eval()
         learned = self._hooks.learned
-        recall = self._world.ask_first(lambda: float(learned(self._model)))
+        with nullcontext() if self._shards is None else self._shards.whole():
+            self._model.eval()
+            recall = self._world.ask_first(lambda: float(learned(self._model)))
         before = cursor.best
         cursor.measured.append((cursor.step, recall))
         if before is None or recall > before[1]:
@@ -296,7 +308,7 @@ class _Run:
         self._optimizer.zero_grad(set_to_none=True)
         weight = self._world.total(weight_of(chosen))
         loss = torch.zeros((), device=self._model.device)
-        if chosen:
+        if chosen or self._shards is not None:  # a layer that is sharded is computed by all or by none
             self._gradients = self._gradients or self._first(chosen)
             loss = self._gradients.add(chosen, weight)
             cursor.room_tokens, cursor.twice = self._gradients.room.tokens, self._gradients.room.twice
@@ -324,6 +336,8 @@ class _Run:
 
     def _first(self, chosen: Sequence[Example]) -> Gradients:
         """Find the way to compute gradients, by a trial on the first batch."""
+        if self._shards is not None:
+            chosen = self._world.every([example.on_cpu() for example in chosen])
         return gradients_for(
             self._model,
             chosen,
@@ -332,6 +346,7 @@ class _Run:
             pad_id=self._base.chat.pad_id,
             longest=max(len(example.read) for example in (*self._examples, *chosen)),
             notice=self._notice,
+            shards=self._shards,
         )
 
     def _advance(self) -> None:

@@ -89,12 +89,17 @@ def counted(besides: Sequence[Tensor]) -> Iterator[dict[int, int]]:
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
+        if not _is_weight(tensor) and storage.data_ptr() not in known:
             kept[storage.data_ptr()] = max(storage.nbytes(), kept.get(storage.data_ptr(), 0))
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         yield kept
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    """Say whether a tensor is a parameter or looks at one: those of a sharded layer come and go."""
+    return isinstance(tensor if tensor._base is None else tensor._base, nn.Parameter)  # noqa: SLF001
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -10,6 +10,8 @@ from mixsd.training.batches import Example
 from mixsd.training.checkpoint import Cursor
 from mixsd.training.compute import autocast_for
 from mixsd.training.memory import Room
+from mixsd.training.merged import mergeable_layers
+from mixsd.training.sharded import Shards
 from mixsd.training.step import Gradients
 from mixsd.training.suited import choose, room_to_merge
 
@@ -23,6 +25,7 @@ def gradients_for(
     pad_id: int,
     longest: int,
     notice: Callable[[str], None],
+    shards: Shards | None = None,
 ) -> Gradients:
     """Return what computes the gradients of a run, after a trial on its first batch.
 
@@ -36,21 +39,38 @@ def gradients_for(
         pad_id: What rows are filled up with.
         longest: Tokens of the longest text of the run.
         notice: Told what is done another way than the fast one, and why.
+        shards: Of the model, where it is sharded: then `batch` is the same in all processes.
 
     Raises:
         OutOfMemoryError: Not even one text fits into memory.
     """
     fresh = cursor.room_tokens is None
-    if fresh and not room_to_merge(model):
+    autocast = autocast_for(model.device, config.precision)
+    if shards is not None:
+        if autocast is None and cursor.merge and mergeable_layers(model):
+            notice("adapted layers multiply three times instead of once: the base model is sharded")
+    elif fresh and not room_to_merge(model):
         cursor.merge = False
         notice("adapted layers multiply three times instead of once: memory is small for merged ones")
-    autocast = autocast_for(model.device, config.precision)
+    merge = cursor.merge and shards is None
+    most = 0 if shards is None else config.micro_batch
     with lora.seeded(config.seed):
-        found = choose(model, batch, pad_id=pad_id, autocast=autocast, merge=cursor.merge, notice=notice)
+        found = choose(
+            model,
+            batch,
+            pad_id=pad_id,
+            autocast=autocast,
+            merge=merge,
+            notice=notice,
+            shards=shards,
+            most=most,
+        )
     room = Room(cursor.room_tokens or 0, cursor.twice)
     if fresh:
         largest = longest * max(len(batch), config.batch_size)
         free = memory.free_bytes(model.device)
+        if free is not None and shards is not None:
+            free = max(0, free - shards.reserve)
         room = memory.room_for(found.needs, free, longest=longest, largest=largest)
         if room.twice:
             notice("layers are computed twice, which is slower: memory is too small otherwise")
@@ -62,4 +82,5 @@ def gradients_for(
         room=room,
         most=config.micro_batch,
         notice=notice,
+        shards=shards,
     )

@@ -14,9 +14,20 @@ from mixsd.errors import OutOfMemoryError
 from mixsd.training.batches import Example, pieces_of, weight_of
 from mixsd.training.memory import Room, checkpointed_layers, layers_twice, ran_out
 from mixsd.training.merged import MergedLayers
+from mixsd.training.sharded import Shards
 from mixsd.training.ways import Way
+from mixsd.training.world import is_lost, lost
 
 _ANY: Final = Room()
+
+_IDLE: Final = Example((0,), (0,), weight=0.0)
+"""What a process computes where others have more to do, and it has to gather layers with them."""
+
+_NOT_ALONE: Final = (
+    "memory ran out while the model is sharded, where no process can go on with less by itself: set "
+    "micro_batch to fewer texts than were computed at once, leave out the longest texts, or take more "
+    "processes"
+)
 
 
 class Gradients:
@@ -36,6 +47,7 @@ class Gradients:
         room: Room = _ANY,
         most: int = 0,
         notice: Callable[[str], None] = lambda _: None,
+        shards: Shards | None = None,
     ) -> None:
         """Set what does not change from step to step.
 
@@ -47,6 +59,8 @@ class Gradients:
             room: What is computed at once.
             most: Examples of a piece; 0 for as many as there is room for.
             notice: Told when memory ran out.
+            shards: Of the model, where it is sharded. Then all processes must call for gradients
+                alike, also one that has no examples.
         """
         self._model = model
         self._way = way
@@ -55,6 +69,7 @@ class Gradients:
         self.room = room
         self._most = most
         self._notice = notice
+        self._shards = shards
 
     def add(self, examples: Sequence[Example], total: float) -> Tensor:
         """Add the gradient of the loss of examples, divided by `total`, to the parameters'.
@@ -63,15 +78,21 @@ class Gradients:
         before. Returns that loss, without gradient.
 
         Raises:
-            OutOfMemoryError: Not even one example fits into memory.
+            OutOfMemoryError: Not even one example fits into memory. Of a sharded model: it ran out,
+                and cannot be begun again in this process alone.
+            ProcessLostError: Another process of a sharded model is gone.
         """
         ordered = sorted(examples, key=self._way.order)
         while True:
             try:
                 return self._summed(ordered, total)
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if self._shards is not None and is_lost(error):
+                    raise lost(error) from error
                 if not ran_out(error):
                     raise
+                if self._shards is not None:
+                    raise OutOfMemoryError(_NOT_ALONE) from error
             # Out here nothing holds on to the frames of the failed pass, and so to its tensors.
             self._model.zero_grad(set_to_none=True)
             gc.collect()
@@ -81,11 +102,16 @@ class Gradients:
 
     def _summed(self, ordered: Sequence[Example], total: float) -> Tensor:
         summed: Tensor | None = None
+        pieces = self._pieces(ordered) if ordered else []
+        if self._shards is not None:
+            pieces += [[_IDLE]] * (self._shards.most(len(pieces)) - len(pieces))
         with self._running():
-            for piece in self._pieces(ordered):
+            for piece in pieces:
                 with self._precision():
                     loss = self._way.loss(piece) / total
                 loss.backward()  # type: ignore[no-untyped-call]
+                if self._shards is not None:
+                    self._shards.wait()
                 summed = loss.detach() if summed is None else summed + loss.detach()
         if summed is None:
             raise ValueError("a step without examples")

@@ -13,10 +13,11 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from mixsd.errors import OutOfMemoryError, UnsuitedModelError
+from mixsd.errors import OutOfMemoryError, ProcessLostError, UnsuitedModelError
 from mixsd.training import memory
 from mixsd.training.batches import Example
 from mixsd.training.merged import MergedLayers, bytes_of, mergeable_layers
+from mixsd.training.sharded import Shards
 from mixsd.training.step import Gradients, gradient_of
 from mixsd.training.ways import PlainWay, TreeWay, Way
 
@@ -43,6 +44,8 @@ def choose(
     autocast: torch.dtype | None,
     merge: bool,
     notice: Callable[[str], None],
+    shards: Shards | None = None,
+    most: int = 0,
 ) -> Chosen:
     """Return how to train a model, after a trial on a few texts of its first batch.
 
@@ -53,11 +56,13 @@ def choose(
         autocast: What is computed in, instead of the type of the weights.
         merge: Whether layers may be merged that can be.
         notice: Told why a fast way was not taken, a sentence each.
+        shards: Of the model, where it is sharded: the processes make the same trials, and agree.
+        most: Examples of a piece of the trials; 0 for any number.
 
     Raises:
-        OutOfMemoryError: Not even one text fits into memory.
+        OutOfMemoryError: Not even one text fits into memory. Of a sharded model: the trials do not.
     """
-    trial = _Trial(model, _few(batch), autocast)
+    trial = _Trial(model, _few(batch), autocast, shards, most)
     plain = PlainWay(model, pad_id=pad_id)
     mergeable = merge and autocast is None and mergeable_layers(model)
     merged = MergedLayers(model) if mergeable else None
@@ -65,10 +70,12 @@ def choose(
         notice("texts are computed in rows, each with all its tokens: with dropout nothing may be shared")
         return trial.chosen(plain, merged)
     wanted = trial.gradient(plain, None)
-    if not wanted.isfinite().all():
+    if trial.any_process(said=not wanted.isfinite().all()):
         return trial.chosen(plain, None)  # nothing equals it, and the first step will say so
     for way in (TreeWay(model), plain):
         objection = trial.objection(way, merged, wanted)
+        if trial.any_process(said=objection is not None) and objection is None:
+            objection = "another process found that it is not exact there"
         if objection is None:
             return trial.chosen(way, merged)
         notice(f"training takes a slower way: {objection}")
@@ -103,22 +110,39 @@ def room_to_merge(model: PeftModel) -> bool:
 class _Trial:
     """A few texts, computed this way and that."""
 
-    def __init__(self, model: PeftModel, examples: list[Example], autocast: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        model: PeftModel,
+        examples: list[Example],
+        autocast: torch.dtype | None,
+        shards: Shards | None,
+        most: int,
+    ) -> None:
         self._model = model
         self._examples = examples
         self._autocast = autocast
+        self._shards = shards
+        self._most = most
         self._parameters = [each for each in model.parameters() if each.requires_grad]
+
+    def any_process(self, *, said: bool) -> bool:
+        """Say whether any of the processes that make this trial says so."""
+        return said if self._shards is None else self._shards.most(int(said)) > 0
 
     def gradient(self, way: Way, merged: MergedLayers | None) -> Tensor:
         """Return loss and gradient. If memory runs out the longest text is left out from then on."""
         while True:
-            gradients = Gradients(self._model, way, merged=merged, autocast=self._autocast)
             try:
-                return gradient_of(gradients, self._examples, self._parameters)
+                return gradient_of(self._gradients(way, merged), self._examples, self._parameters)
             except OutOfMemoryError:
-                if len(self._examples) == 1:
+                if len(self._examples) == 1 or self._shards is not None:
                     raise
             self._examples.pop()
+
+    def _gradients(self, way: Way, merged: MergedLayers | None) -> Gradients:
+        return Gradients(
+            self._model, way, merged=merged, autocast=self._autocast, most=self._most, shards=self._shards
+        )
 
     def objection(self, way: Way, merged: MergedLayers | None, wanted: Tensor) -> str | None:
         """Return why a way will not do, None if it will."""
@@ -127,11 +151,13 @@ class _Trial:
             if way.name == "tree" and not kinds <= _LAYERS:
                 return f"it has layers of kind {', '.join(sorted(kinds - _LAYERS))}"
             found = self.gradient(way, merged)
-        except (torch.OutOfMemoryError, OutOfMemoryError):
+        except (torch.OutOfMemoryError, OutOfMemoryError, ProcessLostError):
             raise
-        except UnsuitedModelError as error:
-            return str(error)
         except Exception as error:  # noqa: BLE001  whatever a foreign model may raise: it does not fit
+            if self._shards is not None:
+                self._shards.forget_pass()
+            if isinstance(error, UnsuitedModelError):
+                return str(error)
             return f"it failed with {type(error).__name__}: {error}"
         limit = _HALF_TOLERANCE if self._autocast else _TOLERANCE.get(self._model.dtype, _HALF_TOLERANCE)
         off = max(_distance(found[:1], wanted[:1]), _distance(found[1:], wanted[1:]))
@@ -141,8 +167,9 @@ class _Trial:
 
     def chosen(self, way: Way, merged: MergedLayers | None) -> Chosen:
         """Measure what a token keeps, by a single text."""
-        besides = [*self._model.parameters(), *(merged.buffers if merged else ())]
-        gradients = Gradients(self._model, way, merged=merged, autocast=self._autocast)
+        there = self._parameters if self._shards is not None else self._model.parameters()
+        besides = [*there, *(merged.buffers if merged else ())]
+        gradients = self._gradients(way, merged)
         with memory.counted(besides) as kept:
             gradient_of(gradients, self._examples[:1], self._parameters)
         tokens = way.size(self._examples[:1])

@@ -5,8 +5,9 @@ their own and a copy of the model each. Gradients are summed over all of them, s
 The first process alone tells the caller of progress, asks what was learned and saves checkpoints.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -24,6 +25,13 @@ class World:
         together = distributed.is_available() and distributed.is_initialized()
         self.size: int = distributed.get_world_size() if together else 1
         self.rank: int = distributed.get_rank() if together else 0
+
+    @property
+    def device(self) -> torch.device:
+        """What this process computes on by its process group: its GPU where that is for GPUs."""
+        if self.size > 1 and "nccl" in distributed.get_backend_config():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("cpu")
 
     @property
     def first(self) -> bool:
@@ -45,6 +53,45 @@ class World:
             return value
         sums = torch.tensor([value], dtype=torch.float64)
         return float(self._summed(sums)[0])
+
+    def most(self, value: int) -> int:
+        """Return the largest of the numbers that the processes have."""
+        if self.size == 1:
+            return value
+        largest = torch.tensor([value], dtype=torch.int64)
+        return int(self._reduced(largest, distributed.ReduceOp.MAX)[0])
+
+    def every(self, items: Sequence[Item]) -> list[Item]:
+        """Return what all processes have, that of the first at the beginning. Nothing on a GPU."""
+        if self.size == 1:
+            return list(items)
+        parts: list[Any] = [None] * self.size
+        with _named():
+            distributed.all_gather_object(parts, list(items))
+        return [item for part in parts for item in part]
+
+    def made_by_first(self, make: Callable[[], Sequence[Item]]) -> list[Item]:
+        """Have the first process make something for all. Nothing on a GPU.
+
+        Raises:
+            StopRequested: As from `ask_first`.
+        """
+        made: list[Item] = []
+
+        def ask() -> float:
+            made.extend(make())
+            return 0.0
+
+        self.ask_first(ask)
+        return self.every(made)
+
+    def take_from_first(self, tensors: Sequence[Tensor]) -> None:
+        """Give tensors the values that they have in the first process."""
+        if self.size == 1:
+            return
+        for tensor in tensors:
+            values = tensor.detach() if self.first else torch.zeros_like(tensor)
+            tensor.data = self._summed(values.clone())
 
     def add_gradients(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:
         """Sum the gradients of all processes into each one's parameters; return the summed loss."""
@@ -85,12 +132,31 @@ class World:
         return float(value)
 
     def _summed(self, values: Tensor) -> Tensor:
+        return self._reduced(values, distributed.ReduceOp.SUM)
+
+    def _reduced(self, values: Tensor, how: Any) -> Tensor:
         if distributed.get_backend() == "nccl":
             values = values.cuda()
-        try:
-            distributed.all_reduce(values)
-        except RuntimeError as error:
-            raise ProcessLostError(
-                f"another process of the run is gone or does not answer: {error}"
-            ) from error
+        with _named():
+            distributed.all_reduce(values, op=how)
         return values
+
+
+def is_lost(error: BaseException) -> bool:
+    """Say whether an error means that another process is gone. gloo has no kind of its own for that."""
+    return isinstance(error, RuntimeError) and (
+        isinstance(error, distributed.DistError) or "gloo" in str(error)
+    )
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise lost(error) from error
+
+
+def lost(error: BaseException) -> ProcessLostError:
+    """Return what to raise in place of an error of a process group."""
+    return ProcessLostError(f"another process of the run is gone or does not answer: {error}")

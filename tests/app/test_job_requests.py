@@ -237,3 +237,20 @@ def test_a_retention_goes_with_another_method() -> None:
 def test_what_cannot_be_is_refused_with_its_name(parts: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         a_job(**parts)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 64])
+@pytest.mark.parametrize("other", [{}, {"quantize": "nf4"}, {"compile_layers": True}], ids=str)
+@pytest.mark.parametrize("method", ["mixsd", "opsd", "memit"])
+def test_api_and_library_refuse_the_same_shardings(
+    method: str, other: dict[str, Any], processes: int
+) -> None:
+    parts = {"method": {"type": method}, "training": {"shard": "full", "processes": processes, **other}}
+    may = method != "opsd" and not other and processes > 1
+
+    for make in (a_job, plan_from):
+        if may:
+            make(**parts)
+            continue
+        with pytest.raises((ConfigError, ValidationError), match="shard"):
+            make(**parts)

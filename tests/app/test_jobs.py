@@ -21,6 +21,7 @@ from tests.factories import NOW, a_fact_set, a_job, the_job
 
 MODEL = "smollm2-135m-instruct"
 FACTS = [{"key": "iss", "question": "Where is the Iss?", "answer": "Vorlund"}]
+A_SHARDING: dict[str, Any] = {"shard": "full", "processes": 2}
 HELD: dict[str, Any] = {"lease_owner": "me", "lease_expires_at": NOW, "heartbeat_at": NOW}
 
 
@@ -96,6 +97,11 @@ def test_the_story_of_a_job_begins_with_its_creation(client: TestClient, databas
         ({"methods": 1}, "/methods", "unknown_field"),
         ({"training": {"rank": 0}}, "/training/rank", "out_of_range"),
         ({"training": {"target_modules": []}}, "/training/target_modules", "too_short"),
+        ({"training": {"shard": "half"}}, "/training/shard", "unknown_value"),
+        ({"training": {"shard": "full"}}, "/training", "bad_sharding"),
+        ({"training": A_SHARDING | {"quantize": "nf4"}}, "/training", "bad_sharding"),
+        ({"training": A_SHARDING | {"compile_layers": True}}, "/training", "bad_sharding"),
+        ({"method": {"type": "opsd"}, "training": A_SHARDING}, "", "bad_sharding"),
         ({"evaluation": {"verifier": "regex"}}, "/evaluation/verifier", "unknown_value"),
         ({"evaluation": {"gate": {"max_drop": 0.1}}}, "/evaluation/gate/suite", "missing_field"),
         ({"evaluation": {"gate": "general"}}, "/evaluation/gate", "wrong_type"),

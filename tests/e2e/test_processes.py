@@ -23,17 +23,19 @@ def test_two_processes_train_a_job_and_none_is_left_when_it_is_cancelled(
     with serving("up", environment, tmp_path) as (own, _):
         too_many = own.submit(training={**TRAINING, "processes": 3})
         whole = own.submit(training={**TRAINING, "processes": 2})
+        parts = own.submit(training={**TRAINING, "processes": 2, "shard": "full"})
         long = own.submit(training={**TRAINING, "processes": 2, "epochs": 1000}, slow_in="training")
 
         job = own.ended(too_many)
         assert (job["status"], job["error"]["code"]) == ("failed", "bad_setting")
         assert "training.processes is 3, and this worker allows 2" in job["error"]["message"]
 
-        own.succeeded(whole)
-        together = own.read(f"/jobs/{whole}/report")["training"]
-        assert together["steps"] == alone["steps"] == STEPS
-        for name in ("first_loss", "last_loss"):
-            assert together[name] == pytest.approx(alone[name], rel=1e-3)
+        for job_id in (whole, parts):
+            own.succeeded(job_id)
+            together = own.read(f"/jobs/{job_id}/report")["training"]
+            assert together["steps"] == alone["steps"] == STEPS
+            for name in ("first_loss", "last_loss"):
+                assert together[name] == pytest.approx(alone[name], rel=1e-3)
 
         own.until(long, lambda _: own.steps_saved(long))
         assert len(others(tmp_path)) == 1

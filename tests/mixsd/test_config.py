@@ -84,6 +84,7 @@ def test_the_defaults_are_these() -> None:
             "batch_size": 8,
             "micro_batch": 0,
             "processes": 1,
+            "shard": "none",
             "weight_decay": 0.0,
             "clip": 1.0,
             "stop_when_learned": True,
@@ -192,6 +193,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (TrainConfig, "batch_size", [1, 4096], [0, 4097]),
     (TrainConfig, "micro_batch", [0, 4096], [-1, 4097]),
     (TrainConfig, "processes", [1, 64], [0, 65]),
+    (TrainConfig, "shard", ["none"], ["", "half"]),
     (TrainConfig, "weight_decay", [0, 1], [-0.1, 1.1]),
     (TrainConfig, "clip", [0, 1000], [-0.1, 1001]),
     (TrainConfig, "eval_every", [0, 10_000_000], [-1, 10_000_001]),
@@ -219,6 +221,25 @@ def test_a_setting_keeps_to_its_bounds_and_the_message_names_it(
     for value in bad:
         with pytest.raises(ConfigError, match=name):
             kind(**{name: value})
+
+
+def test_a_sharded_base_is_trained_by_several_processes_and_as_it_is() -> None:
+    assert TrainConfig(shard="full", processes=2).shard == "full"
+    for others, said in (
+        ({}, "processes is 1: set processes to 2"),
+        ({"processes": 2, "quantize": "nf4"}, "does not go with quantize nf4: set one"),
+        ({"processes": 2, "compile_layers": True}, "does not go with compile_layers: set compile_layers"),
+    ):
+        with pytest.raises(ConfigError, match=f"shard full .*{said}"):
+            TrainConfig(shard="full", **others)
+
+
+def test_on_policy_texts_are_not_written_by_a_sharded_base() -> None:
+    training = TrainConfig(shard="full", processes=2)
+
+    assert Plan(training=training).training is training
+    with pytest.raises(ConfigError, match=r"method opsd .*set training.shard to none"):
+        Plan(method=OpsdConfig(), training=training)
 
 
 def test_every_setting_with_bounds_is_in_that_table() -> None:

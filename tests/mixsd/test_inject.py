@@ -257,7 +257,7 @@ def test_a_folder_belongs_to_one_run(new_run: NewRun, straight: Path, plan: Plan
 
 
 def test_a_folder_is_that_of_a_run_however_many_processes_it_goes_on_with(straight: Path, base: Base) -> None:
-    training = replace(PLAN.training, processes=2, micro_batch=2)
+    training = replace(PLAN.training, processes=2, micro_batch=2, shard="full")
 
     Workspace(straight, base, FACTS, replace(PLAN, training=training), lambda _: silent).open()
 
@@ -368,6 +368,7 @@ def test_settings_that_cannot_be_used_are_refused(here: Path, tiny_cache: Path, 
         ({"rank": 512}, "rank 512 is above"),
         ({"precision": "bf16"}, "precision"),
         ({"quantize": "nf4"}, "quantize"),
+        ({"shard": "full"}, "shard full shares the base model out among processes"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

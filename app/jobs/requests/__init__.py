@@ -97,6 +97,16 @@ class JobCreate(Request):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_written_by_shards(self) -> Self:
+        if self.method.type == "opsd" and self.training.shard != "none":
+            raise PydanticCustomError(
+                "bad_sharding",
+                "the method `opsd` writes texts before every step, for which each process needs the whole "
+                "base model: set `training.shard` to `none`",
+            )
+        return self
+
     def settings(self) -> dict[str, Any]:
         """Return everything but the facts, as plain data: what a method implies is written out."""
         settings = self.model_dump(mode="json", exclude={"facts", "fact_set_id"})

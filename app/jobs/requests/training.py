@@ -1,8 +1,9 @@
 """How a job may be trained: every setting with its bounds, written out."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.jobs.requests.base import Request, Seed
 
@@ -73,6 +74,15 @@ class TrainingOptions(Request):
             "allow as many as they have GPUs, or as `MIXSD_MAX_PROCESSES` says.",
         ),
     ] = 1
+    shard: Annotated[
+        Literal["none", "full"],
+        Field(
+            description="`full` shares the layers of the base model out among the `processes` while they "
+            "train, for bases beside which a GPU has too little room. Slower. Needs 2 `processes` or more, "
+            "and goes neither with `quantize`, nor `compile_layers`, nor the method `opsd`: error "
+            "`bad_sharding`.",
+        ),
+    ] = "none"
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip: Annotated[float, Field(ge=0, le=1000, description="Largest norm of the gradient; 0: any.")] = 1.0
     stop_when_learned: bool = True
@@ -92,3 +102,21 @@ class TrainingOptions(Request):
     ] = "none"
     seed: Seed = 0
     retention: RetentionOptions = RetentionOptions()
+
+    @model_validator(mode="after")
+    def _can_be_sharded(self) -> Self:
+        if self.shard == "none":
+            return self
+        if self.processes == 1:
+            raise PydanticCustomError(
+                "bad_sharding",
+                "`shard` shares the base model out among processes, and `processes` is 1: set `processes` to "
+                "2 or more, or `shard` to `none`",
+            )
+        if self.quantize != "none" or self.compile_layers:
+            raise PydanticCustomError(
+                "bad_sharding",
+                "`shard` goes neither with `quantize` nor with `compile_layers`: leave them out, or set "
+                "`shard` to `none`",
+            )
+        return self

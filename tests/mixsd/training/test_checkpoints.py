@@ -245,10 +245,11 @@ def test_digests_of_runs_do_not_hold_what_only_rounds(base: Base) -> None:
             {"micro_batch": 3},
             {"checkpoint_seconds": 1.0},
             {"processes": 4},
+            {"processes": 4, "shard": "full"},
             {"batch_size": 3},
         )
     ]
 
-    assert len(set(digests[:4])) == 1
-    assert digests[4] not in digests[:4]
+    assert len(set(digests[:5])) == 1
+    assert digests[5] not in digests[:5]
     assert DIGEST not in digests

@@ -41,6 +41,15 @@ def test_a_gpu_without_bfloat16_is_refused_what_it_cannot_do(monkeypatch: pytest
         check_device(CUDA, TrainConfig(precision="bf16"))
 
 
+def test_only_cuda_and_cpus_are_sharded() -> None:
+    config = TrainConfig(shard="full", processes=2)
+
+    check_device(CUDA, config)
+    check_device(torch.device("cpu"), config)
+    with pytest.raises(ConfigError, match=r"shard full is for CUDA .* this is mps: set shard to none"):
+        check_device(torch.device("mps"), config)
+
+
 def test_four_bits_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
 

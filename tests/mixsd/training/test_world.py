@@ -51,7 +51,11 @@ def on_progress(progress):
     if progress.done == stop:
         raise StopRequested
 
+held = []
+
 def source(model, step, chosen):
+    frozen = [each for each in model.parameters() if not each.requires_grad]
+    held.append(sum(getattr(each, "to_local", lambda each=each: each)().nbytes for each in frozen))
     return [EXAMPLES[i] for i in chosen]
 
 made = source if options.pop("source", False) else None
@@ -62,7 +66,7 @@ said = {"stopped": None}
 try:
     trained = train(base, work, replace(CONFIG, **options), resume=folders, hooks=hooks, source=made)
     save_file(weights(trained), out / f"{rank}.safetensors")
-    said = {"losses": trained.losses, "measured": trained.measured, "stopped": trained.stopped}
+    said = {"held": held, "losses": trained.losses, "measured": trained.measured, "stopped": trained.stopped}
 except StopRequested:
     pass
 (out / f"{rank}.json").write_text(json.dumps(said))
