@@ -102,7 +102,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Register the handlers. Unexpected exceptions are logged and never described to the client."""
-    app.add_exception_handler(errors.AppError, _expected)
+    app.add_exception_handler(errors.AppError, expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _by_the_framework)
     app.add_exception_handler(PoolTimeoutError, _database)
@@ -110,10 +110,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
-def _expected(request: Request, error: Exception) -> JSONResponse:
+def status_of(error: errors.AppError) -> HTTPStatus:
+    return next(status for kind, status in STATUS.items() if isinstance(error, kind))
+
+
+def expected(request: Request, error: Exception) -> JSONResponse:
+    """Answer an expected failure."""
     assert isinstance(error, errors.AppError)  # noqa: S101  as it was registered
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
-    return _answer(request, status, error.code, str(error), members=error.members())
+    return _answer(request, status_of(error), error.code, str(error), error.headers(), error.members())
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
