@@ -13,7 +13,7 @@ from app.ids import CheckpointId, JobId, new_id
 from app.jobs import leases
 from app.jobs.leases import Claim, Failure
 from app.jobs.models import Checkpoint, JobAttempt, JobPhase, Supervision
-from app.jobs.states import TERMINAL, JobStatus, Phase
+from app.jobs.states import OWNED, TERMINAL, JobStatus, Phase
 from app.storage import LocalStore
 from tests.app.conftest import ListeningDispatcher
 from tests.app.published import a_published_job, another_project
@@ -145,10 +145,10 @@ def test_a_resumed_job_goes_on_in_its_attempt(client: TestClient, database: Data
 def test_every_job_says_what_may_be_done_and_nothing_else_can(
     client: TestClient, database: Database, status: JobStatus, allowed: list[str]
 ) -> None:
-    owned = HELD if status in {JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING} else {}
-    ended = {"finished_at": NOW} if status in TERMINAL else {}
-    error = {"error_code": "x"} if status is JobStatus.FAILED else {}
-    job_id = a_job(database, status=status, **owned, **ended, **error)
+    rest = HELD.copy() if status in OWNED else {}
+    rest |= {"finished_at": NOW} if status in TERMINAL else {}
+    rest |= {"error_code": "x"} if status is JobStatus.FAILED else {}
+    job_id = a_job(database, status=status, **rest)
     harmless = {JobStatus.PAUSING: {"pause"}, JobStatus.PAUSED: {"pause"}, JobStatus.CANCELLING: {"cancel"}}
 
     assert client.get(f"/jobs/{job_id}").json()["allowed_actions"] == allowed

@@ -197,9 +197,9 @@ def a_stored_answer(**changes: Any) -> StoredAnswer:
     return StoredAnswer(**values | changes)
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "tab\there", "Ü".encode("latin-1"), "\x7f"])
-def test_a_key_that_is_none_is_refused(client: TestClient, database: Database, key: str | bytes) -> None:
-    answer = client.post("/jobs", json=REQUEST, headers={"Idempotency-Key": key})  # type: ignore[dict-item]
+@pytest.mark.parametrize("key", [b"", b"x" * 256, b"tab\there", b"\xdc", b"\x7f"])
+def test_a_key_that_is_none_is_refused(client: TestClient, database: Database, key: bytes) -> None:
+    answer = client.post("/jobs", json=REQUEST, headers={b"Idempotency-Key": key})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert "Idempotency-Key" in answer.json()["errors"][0]["detail"]
