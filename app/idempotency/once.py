@@ -204,7 +204,9 @@ def once(endpoint: Callable[..., BaseModel]) -> Callable[..., BaseModel | Respon
     Everything that the function writes goes through its argument `database`.
     """
     signature = inspect.signature(endpoint)
-    own = inspect.Parameter("_once", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Once, Depends(_once_for)])
+    own = inspect.Parameter(
+        "_once", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Once, Depends(_once_for)]
+    )
 
     @functools.wraps(endpoint)
     def answer(*, _once: Once, **values: Any) -> BaseModel | Response:
