@@ -132,7 +132,7 @@ class Once:
                 status = problems.status_of(error)
                 if status >= 500 or status in _PASSING:  # the server's fault
                     raise
-                response = problems.expected(self._request, error)
+                response = problems.answer_to(self._request, error)
             self._keep(database.session(), response, key)
         return response
 

@@ -102,7 +102,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Register the handlers. Unexpected exceptions are logged and never described to the client."""
-    app.add_exception_handler(errors.AppError, expected)
+    app.add_exception_handler(errors.AppError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _by_the_framework)
     app.add_exception_handler(PoolTimeoutError, _database)
@@ -114,10 +114,17 @@ def status_of(error: errors.AppError) -> HTTPStatus:
     return next(status for kind, status in STATUS.items() if isinstance(error, kind))
 
 
-def expected(request: Request, error: Exception) -> JSONResponse:
-    """Answer an expected failure."""
+def answer_to(
+    request: Request, error: errors.AppError, headers: Mapping[str, str] = MappingProxyType({})
+) -> JSONResponse:
+    """Return the problem document of an expected failure."""
+    headers = {**error.headers(), **headers}
+    return _answer(request, status_of(error), error.code, str(error), headers, error.members())
+
+
+def _expected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.AppError)  # noqa: S101  as it was registered
-    return _answer(request, status_of(error), error.code, str(error), error.headers(), error.members())
+    return answer_to(request, error)
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
