@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import case, delete, func, literal, null, select, tuple_, update
+from sqlalchemy import ColumnElement, Subquery, case, delete, func, literal, null, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.db.base import JsonObject
@@ -18,6 +18,9 @@ from app.jobs.models import Checkpoint, Job, JobPhase, Supervision
 from app.jobs.states import ACTIONS, ALREADY, TERMINAL, WAITING, Action, JobStatus, Phase
 
 _ORDER: Final = {phase: place for place, phase in enumerate(Phase)}
+
+FARTHEST_PLACE: Final = 1000
+"""Places in a queue beyond this one are not counted: that would cost more, the longer the queue is."""
 
 _SAID: Final = {Action.RESUME: "job.resumed", Action.RETRY: "job.requeued"}
 """Events of actions. Those of the others are called as the status that they lead to."""
@@ -214,15 +217,33 @@ def supervision_after(
     return session.scalars(statement.order_by(Supervision.ord, Supervision.generation).limit(limit)).all()
 
 
-def queue_positions(session: Session, job_ids: Sequence[JobId], *, now: datetime) -> Mapping[JobId, int]:
-    """Return the places of queued jobs in their queue; 1 is claimed next.
+def queue_positions(session: Session, jobs: Sequence[Job], *, now: datetime) -> Mapping[JobId, int]:
+    """Return the places of queued jobs in their queues, up to `FARTHEST_PLACE`; 1 is claimed next.
 
     They are in the order of `leases.claim`, and jobs that are not due yet stand behind all that are.
     """
-    order = (case((Job.next_run_at <= now, 0), else_=1), Job.priority.desc(), Job.next_run_at, Job.id)
-    place = func.row_number().over(partition_by=Job.queue, order_by=order).label("place")
-    queued = select(Job.id, place).where(Job.status == JobStatus.QUEUED).subquery()
-    statement = select(queued.c.id, queued.c.place).where(queued.c.id.in_(job_ids))
+    places: dict[JobId, int] = {}
+    for queue in {job.queue for job in jobs}:
+        here = [job for job in jobs if job.queue == queue]
+        due = _in_order(queue, Job.next_run_at <= now)
+        places |= _places(session, due, here)
+        if held_back := [job for job in here if job.next_run_at > now]:
+            ahead = session.scalars(select(func.count()).select_from(due)).one()
+            found = _places(session, _in_order(queue, Job.next_run_at > now), held_back)
+            places |= {job_id: ahead + place for job_id, place in found.items()}
+    return {job_id: place for job_id, place in places.items() if place <= FARTHEST_PLACE}
+
+
+def _in_order(queue: str, when: ColumnElement[bool]) -> Subquery:
+    """Return the first jobs of a queue with their places, as the index for claims has them."""
+    order = (Job.priority.desc(), Job.next_run_at, Job.id)
+    place = func.row_number().over(order_by=order).label("place")
+    waiting = select(Job.id, place).where(Job.status == JobStatus.QUEUED, Job.queue == queue, when)
+    return waiting.order_by(*order).limit(FARTHEST_PLACE).subquery()
+
+
+def _places(session: Session, ordered: Subquery, jobs: Sequence[Job]) -> dict[JobId, int]:
+    statement = select(ordered.c.id, ordered.c.place).where(ordered.c.id.in_([job.id for job in jobs]))
     return {row.id: row.place for row in session.execute(statement)}
 
 

@@ -187,7 +187,7 @@ class JobRead(BaseModel):
     phase: Annotated[Phase | None, Field(description="What a running job does.")]
     progress: list[PhaseProgress]
     attempt: Annotated[int, Field(description="Rises when a worker is lost, and with a retry.")]
-    queue_position: Annotated[int | None, Field(description="While queued: 1 is next.")]
+    queue_position: Annotated[int | None, Field(description="While queued: 1 is next. Null beyond 1000.")]
     allowed_actions: Annotated[list[Action], Field(description="What may be done to it as it stands.")]
     base_model: str
     revision: str | None

@@ -214,7 +214,7 @@ def _show(database: Database, session: Session, jobs: Sequence[Job]) -> list[Job
     ids = [job.id for job in jobs]
     phases = repository.phases_of(session, ids)
     made = adapters.ids_by_job(session, ids)
-    queued = [job.id for job in jobs if job.status is JobStatus.QUEUED]
+    queued = [job for job in jobs if job.status is JobStatus.QUEUED]
     places = repository.queue_positions(session, queued, now=database.now(session)) if queued else {}
     return [
         JobRead.of(job, phases[job.id], adapter_id=made.get(job.id), queue_position=places.get(job.id))

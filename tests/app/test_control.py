@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import insert, inspect, select
 
 from app.db.engine import Database
 from app.events.models import Event
 from app.ids import CheckpointId, JobId, new_id
 from app.jobs import leases
 from app.jobs.leases import Claim, Failure
-from app.jobs.models import Checkpoint, JobAttempt, JobPhase, Supervision
+from app.jobs.models import Checkpoint, Job, JobAttempt, JobPhase, Supervision
+from app.jobs.repository import FARTHEST_PLACE
 from app.jobs.states import OWNED, TERMINAL, JobStatus, Phase
 from app.storage import LocalStore
 from tests.app.conftest import ListeningDispatcher
@@ -378,3 +379,20 @@ def test_places_in_the_queue_are_those_of_claims(client: TestClient, database: D
     assert [claimed(database).job_id for _ in range(3)] == [urgent, early, late]
     with database.read() as session:
         assert len(session.scalars(select(JobAttempt)).all()) == 3
+
+
+def test_places_far_behind_are_not_counted(client: TestClient, database: Database) -> None:
+    last = a_job(database)
+    with database.begin() as session:
+        first = session.scalars(select(Job)).one()
+        values = {attribute.key: getattr(first, attribute.key) for attribute in inspect(Job).column_attrs}
+        more = [values | {"id": f"job_{n:032x}", "priority": 1} for n in range(FARTHEST_PLACE - 1)]
+        session.execute(insert(Job), more)
+
+    assert client.get(f"/jobs/{last}").json()["queue_position"] == FARTHEST_PLACE
+    client.patch(f"/jobs/{last}", json={"priority": 2})
+    assert client.get(f"/jobs/{last}").json()["queue_position"] == 1
+    assert client.get(f"/jobs/{more[-1]['id']}").json()["queue_position"] == FARTHEST_PLACE
+    a_job(database, priority=3)
+    assert client.get(f"/jobs/{last}").json()["queue_position"] == 2
+    assert client.get(f"/jobs/{more[-1]['id']}").json()["queue_position"] is None
