@@ -13,8 +13,6 @@ from fastapi.testclient import TestClient
 from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
 
 from app.adapters.models import AdapterStatus
 from app.db.engine import Database, make_engine
@@ -26,7 +24,6 @@ from app.main import build_app
 from app.projects.models import DEFAULT_PROJECT
 from app.settings import Settings
 from app.storage import LocalStore
-from app.web.body_digest import BodyDigest, body_sha256
 from tests.app.conftest import ListeningDispatcher
 from tests.app.published import a_published_job, another_project
 from tests.factories import NOW, a_fact_set, a_job, the_job
@@ -418,39 +415,3 @@ def test_every_operation_that_makes_or_does_something_documents_the_key(api: Fas
             if takes:
                 assert not named["Idempotency-Key"]["required"]
                 assert "409" in operation["responses"], path
-
-
-# -- the digest of bodies
-
-
-async def tell_digest(scope: Any, receive: Any, send: Any) -> None:
-    request = Request(scope, receive)
-    body = await request.body()
-    assert b"none" not in body
-    await PlainTextResponse(body_sha256(scope))(scope, receive, send)
-
-
-def digest_of(*parts: bytes, kind: str) -> str:
-    headers = KEY | {"Content-Type": kind}
-    return TestClient(BodyDigest(tell_digest)).post("/", content=iter(parts), headers=headers).text
-
-
-def multipart(boundary: str, value: str = "rivers") -> bytes:
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="name"\r\n\r\n'
-    return f"{head}{value}\r\n--{boundary}--\r\n".encode()
-
-
-def test_the_digest_is_that_of_the_whole_body(api: FastAPI) -> None:
-    assert digest_of(b"ab", b"c", kind="text/plain") == digest_of(b"abc", kind="text/plain")
-    assert digest_of(b"abc", kind="text/plain") != digest_of(b"abd", kind="text/plain")
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_the_digest_of_a_form_does_not_depend_on_its_boundary(size: int) -> None:
-    kind = 'multipart/form-data; boundary="{}"'
-    one = digest_of(multipart("b0undary"), kind=kind.format("b0undary"))
-    body = multipart("another-b0undary")
-    parts = [body[start : start + size] for start in range(0, len(body), size)]
-
-    assert digest_of(*parts, kind=kind.format("another-b0undary")) == one
-    assert digest_of(multipart("b0undary", "lakes"), kind=kind.format("b0undary")) != one
