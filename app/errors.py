@@ -35,6 +35,10 @@ class AppError(Exception):
         """Return what the problem document says beyond `code` and `detail`."""
         return {}
 
+    def headers(self) -> Mapping[str, str]:
+        """Return headers that the answer has beside."""
+        return {}
+
 
 class MalformedError(AppError):
     """The request cannot be read at all."""

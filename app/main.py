@@ -17,6 +17,7 @@ from app.db.engine import Database, make_engine
 from app.fact_sets import routes as fact_sets
 from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
+from app.idempotency.once import InFlight
 from app.jobs import routes as jobs
 from app.ledger import routes as ledger
 from app.projects.models import DEFAULT_PROJECT
@@ -26,6 +27,7 @@ from app.settings import Settings
 from app.storage import ArtifactStore, LocalStore
 from app.web import health, openapi, problems
 from app.web.body import refuse_nul
+from app.web.body_digest import BodyDigest
 from app.web.headers import DOCS_PATH, SecurityHeaders
 from app.web.request_id import RequestId
 
@@ -61,7 +63,8 @@ def build_app(
     )
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
-    app.state.project_id = DEFAULT_PROJECT
+    app.state.project_id, app.state.in_flight = DEFAULT_PROJECT, InFlight()
+    app.add_middleware(BodyDigest)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     problems.install(app)

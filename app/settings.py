@@ -108,6 +108,15 @@ class Settings(BaseSettings):
     )
     checkpoint: Seconds = Field(default=_seconds(60), description="How often training saves a checkpoint.")
 
+    keep_work: Seconds = Field(
+        default=_seconds(259_200),
+        description="How long the checkpoints of a job that failed or was cancelled are kept, for a retry.",
+    )
+    idempotency: Seconds = Field(
+        default=_seconds(86_400),
+        description="How long the answer to a request with an `Idempotency-Key` is kept.",
+    )
+
     @model_validator(mode="after")
     def _lease_outlives_heartbeat(self) -> Self:
         if self.lease < 3 * self.heartbeat:

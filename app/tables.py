@@ -7,7 +7,8 @@ from app.db.base import Base
 from app.evaluations import models as evaluations
 from app.events import models as events
 from app.fact_sets import models as fact_sets
+from app.idempotency import models as idempotency
 from app.jobs import models as jobs
 from app.projects import models as projects
 
-__all__ = ["Base", "adapters", "evaluations", "events", "fact_sets", "jobs", "projects"]
+__all__ = ["Base", "adapters", "evaluations", "events", "fact_sets", "idempotency", "jobs", "projects"]

@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,6 +108,22 @@ class Control:
     def request_stop(self) -> None:
         """Make the next safe point raise. For signal handlers: does nothing else."""
         self._stopping = True
+
+    @contextmanager
+    def expendable(self) -> Generator[None]:
+        """Do work in the block that is not worth saving: a request to stop ends the process at once.
+
+        For what goes on for long without a safe point. In the main thread only.
+
+        Raises:
+            StopRequested: The attempt was to end before the block began.
+        """
+        listening = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            self._obey(JobStatus.RUNNING)
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, listening)
 
     # -- reading
 

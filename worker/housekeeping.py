@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +12,10 @@ from sqlalchemy import delete, exists, select
 
 from app.adapters.models import AdapterFile, Blob
 from app.db.engine import Database
+from app.idempotency import repository as answers
 from app.ids import JobId
 from app.jobs.models import Checkpoint, Job, JobPhase
-from app.jobs.states import TERMINAL
+from app.jobs.states import TERMINAL, JobStatus
 from app.storage import ArtifactStore
 
 log = structlog.get_logger(__name__)
@@ -25,63 +27,89 @@ LOG_AGE: Final = timedelta(days=7)
 """How long the log of a job is kept beyond its end."""
 
 
-def clear_work(database: Database, work_dir: Path) -> None:
-    """Delete the work of jobs that ended, and of jobs that are gone. Logs are kept for a while."""
+def clear_work(database: Database, work_dir: Path, *, keep: timedelta) -> None:
+    """Delete the work of jobs that ended, and of jobs that are gone. Logs are kept for a while.
+
+    Args:
+        keep: How long the work of a job stays that failed or was cancelled: it may be retried.
+    """
     folders = [path for path in work_dir.iterdir() if path.is_dir()] if work_dir.is_dir() else []
     for folder in folders:
-        if _forget_checkpoints(database, JobId(folder.name)):
-            _clear_folder(folder)
+        for path in _forgotten(database, folder, keep):
+            _clear(path)
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
 
 
-def _forget_checkpoints(database: Database, job_id: JobId) -> bool:
-    """Say whether the job has ended, and if so leave none of its checkpoints registered."""
+def _forgotten(database: Database, folder: Path, keep: timedelta) -> list[Path]:
+    """Return what of a job's work may go, after seeing to it that no checkpoint is registered any more.
+
+    That is decided, and listed, while the job's row is held: a retry comes before, or what its new
+    attempt writes comes after.
+    """
+    job_id = JobId(folder.name)
     with database.begin() as session:
-        status = session.scalars(select(Job.status).where(Job.id == job_id).with_for_update()).one_or_none()
-        if status is not None and status not in TERMINAL:
-            return False
+        statement = select(Job.status, Job.finished_at).where(Job.id == job_id).with_for_update()
+        job = session.execute(statement).one_or_none()
+        if job is not None and _may_go_on(job.status, job.finished_at, database.now(session) - keep):
+            return []
         session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))
-        return True
+        return list(folder.iterdir())
 
 
-def _clear_folder(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        elif not path.match("log*.txt") or _age(path) > LOG_AGE.total_seconds():
-            path.unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+def _may_go_on(status: JobStatus, finished_at: datetime | None, since: datetime) -> bool:
+    """Say whether the job has not ended, or could be retried because it ended after `since`."""
+    if status is JobStatus.SUCCEEDED:
+        return False
+    return finished_at is None or finished_at > since
 
 
-def clear_blobs(database: Database, store: ArtifactStore, artifact_dir: Path) -> int:
+def _clear(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    elif not path.match("log*.txt") or _age(path) > LOG_AGE.total_seconds():
+        path.unlink(missing_ok=True)
+
+
+def clear_blobs(database: Database, store: ArtifactStore, artifact_dir: Path, *, keep: timedelta) -> int:
     """Delete files of the store that are old and that nothing refers to. Returns how many.
+
+    `keep` is that of `clear_work`: what phases of such a job have made stays as long.
 
     The row goes first: a file without a row is found again next time, a row without its file
     would be a lie.
     """
     cleared = 0
     for path in artifact_dir.glob("??/*") if artifact_dir.is_dir() else ():
-        if _age(path) > BLOB_AGE.total_seconds() and _forget_blob(database, path.name):
+        if _age(path) > BLOB_AGE.total_seconds() and _forget_blob(database, path.name, keep):
             store.delete(path.name)
             cleared += 1
     return cleared
 
 
-def _forget_blob(database: Database, sha256: str) -> bool:
-    """Say whether no adapter and no unfinished job needs the blob, and if so delete its row."""
-    used = select(
-        exists().where(AdapterFile.sha256 == sha256)
-        | exists(
-            select(JobPhase.job_id)
-            .join(Job, Job.id == JobPhase.job_id)
-            .where(JobPhase.output_sha256 == sha256, Job.status.not_in(TERMINAL))
-        )
-    )
+def _forget_blob(database: Database, sha256: str, keep: timedelta) -> bool:
+    """Say whether no adapter and no job that may go on needs the blob, and if so delete its row."""
     with database.begin() as session:
+        ended_lately = Job.finished_at > database.now(session) - keep
+        may_go_on = Job.status.not_in(TERMINAL) | ((Job.status != JobStatus.SUCCEEDED) & ended_lately)
+        used = select(
+            exists().where(AdapterFile.sha256 == sha256)
+            | exists(
+                select(JobPhase.job_id)
+                .join(Job, Job.id == JobPhase.job_id)
+                .where(JobPhase.output_sha256 == sha256, may_go_on)
+            )
+        )
         if session.scalars(used).one():
             return False
         session.execute(delete(Blob).where(Blob.sha256 == sha256))
         return True
+
+
+def clear_answers(database: Database) -> None:
+    """Delete the answers to requests with an Idempotency-Key whose time is over."""
+    with database.begin() as session:
+        answers.forget_expired(session, now=database.now(session))
 
 
 def _age(path: Path) -> float:

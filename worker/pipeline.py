@@ -68,17 +68,19 @@ class _Attempt:
         control, job = self._control, self._job
         control.enter(Phase.PREPARING, 2, "steps")
         _check_processes(self._plan.training.processes, self._settings)
-        found = pull(
-            job.base_model,
-            cache=self._models,
-            revision=job.base_revision,
-            allowed=self._settings.allowed_models,
-            on_progress=self._report(Phase.PREPARING),
-        )
+        with control.expendable():
+            found = pull(
+                job.base_model,
+                cache=self._models,
+                revision=job.base_revision,
+                allowed=self._settings.allowed_models,
+                on_progress=self._report(Phase.PREPARING),
+            )
         control.pin_revision(found.revision)
         control.progress(Phase.PREPARING, 1, 2, "steps")
         use_threads(self._settings.threads)
-        self._base = load_base(found, device=self._settings.device)
+        with control.expendable():
+            self._base = load_base(found, device=self._settings.device)
         run.check(self._base, self._plan)
         control.leave(Phase.PREPARING)
 

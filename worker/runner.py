@@ -72,10 +72,12 @@ def attempt(
         control = Control(
             database, claim, work_dir=settings.work_dir, patience=settings.lease, crash_at=crash_at
         )
-        signal.signal(signal.SIGTERM, lambda *_: control.request_stop())
         control.folder.mkdir(parents=True, exist_ok=True)
         control.safe_point()
-        load(pipeline)(control, settings, LocalStore(settings.artifact_dir))
+        # Until it is loaded, which takes seconds, there is nothing to save: SIGTERM simply ends the process.
+        run = load(pipeline)
+        signal.signal(signal.SIGTERM, lambda *_: control.request_stop())
+        run(control, settings, LocalStore(settings.artifact_dir))
     except StopRequested as stop:
         return Exit.CANCELLED if stop.status is JobStatus.CANCELLING else Exit.HANDED_BACK
     except MixsdError as error:

@@ -17,7 +17,7 @@ from app.queue import Dispatcher
 from app.settings import Settings
 from app.storage import ArtifactStore, LocalStore
 from worker.failures import WORKER_LOST
-from worker.housekeeping import clear_blobs, clear_work
+from worker.housekeeping import clear_answers, clear_blobs, clear_work
 from worker.leadership import Leadership
 from worker.transactions import TRANSIENT
 
@@ -107,7 +107,9 @@ class Sweeper:
         now = self._clock()
         if now - self._work_cleared_at >= _CLEAR_WORK_SECONDS:
             self._work_cleared_at = now
-            clear_work(self._database, self._settings.work_dir)
+            clear_work(self._database, self._settings.work_dir, keep=self._settings.keep_work)
+            clear_answers(self._database)
         if now - self._blobs_cleared_at >= _CLEAR_BLOBS_SECONDS:
             self._blobs_cleared_at = now
-            clear_blobs(self._database, self._store, self._settings.artifact_dir)
+            artifacts, keep = self._settings.artifact_dir, self._settings.keep_work
+            clear_blobs(self._database, self._store, artifacts, keep=keep)

@@ -8,6 +8,7 @@ from app.fact_sets import service
 from app.fact_sets.models import FactSet
 from app.fact_sets.reading import JSONL, MAX_NAME, OnError
 from app.fact_sets.schemas import FactRead, FactSetCreated, FactSetRead
+from app.idempotency.once import once
 from app.ids import FactSetId
 from app.web.body import MediaTypeDep, UploadDep
 from app.web.deps import ClockDep, DatabaseDep, ProjectDep, SettingsDep
@@ -38,9 +39,10 @@ Name = Annotated[
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(400, 413, 415, 422, 507),
+    responses=problems(400, 409, 413, 415, 422, 507),
     openapi_extra=_BODY,
 )
+@once
 def create_fact_set(
     request: Request,
     response: Response,

@@ -26,6 +26,21 @@ class JobStateConflictError(ConflictError):
         return {"allowed_actions": self._allowed}
 
 
+class PriorityFixedError(ConflictError):
+    """The job does not wait, so its priority decides nothing."""
+
+    code: ClassVar[str] = "priority_fixed"
+
+    def __init__(self, job_id: JobId, current: JobStatus) -> None:
+        super().__init__(
+            f"job {job_id} is {current}: its priority can be changed while it is queued or paused"
+        )
+        self._allowed = allowed_actions(current)
+
+    def members(self) -> Mapping[str, object]:
+        return {"allowed_actions": self._allowed}
+
+
 class SuiteNotMeasuredError(InvalidError):
     """The gate is on a suite that the facts have no question of."""
 

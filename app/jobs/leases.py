@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, case, null, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db.base import JsonObject
@@ -19,8 +18,9 @@ from app.events import repository as events
 from app.events.models import Level
 from app.events.repository import NewEvent
 from app.ids import JobId
+from app.jobs import attempts
 from app.jobs.errors import LeaseLostError
-from app.jobs.models import Job, JobAttempt
+from app.jobs.models import Job
 from app.jobs.states import OWNED, JobStatus
 
 CRASH_LIMIT: Final = 3
@@ -112,27 +112,10 @@ def claim(
     row = session.execute(statement).one_or_none()
     if row is None:
         return None
-    _open_attempt(session, row.id, row.attempt, owner, now)
+    attempts.open_attempt(session, row.id, row.attempt, owner, now)
     started = NewEvent("job.started", f"attempt {row.attempt} started")
     events.append(session, row.id, [started], last_seq=row.event_seq, attempt=row.attempt, now=now)
     return Claim(row.id, row.fence, row.attempt)
-
-
-def _open_attempt(session: Session, job_id: JobId, attempt: int, owner: str, now: datetime) -> None:
-    """Note who works on the attempt. One that was handed back goes on under its old start."""
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    row = {"job_id": job_id, "attempt": attempt, "worker": owner, "started_at": now}
-    statement = dialect.insert(JobAttempt).values(row)
-    changes = {"worker": owner, "ended_at": None, "outcome": None}
-    session.execute(statement.on_conflict_do_update(index_elements=["job_id", "attempt"], set_=changes))
-
-
-def _close_attempt(session: Session, job_id: JobId, attempt: int, outcome: str, now: datetime) -> None:
-    session.execute(
-        update(JobAttempt)
-        .where(JobAttempt.job_id == job_id, JobAttempt.attempt == attempt)
-        .values(ended_at=now, outcome=outcome)
-    )
 
 
 def beat(session: Session, job_id: JobId, fence: int, *, now: datetime, lease: timedelta) -> Beat | None:
@@ -231,7 +214,7 @@ def publish(
     row = session.execute(statement).one_or_none()
     if row is None:
         return False
-    _close_attempt(session, job_id, row.attempt, "succeeded", now)
+    attempts.close_attempt(session, job_id, row.attempt, "succeeded", now)
     events.append(session, job_id, new_events, last_seq=row.event_seq, attempt=row.attempt, now=now)
     return True
 
@@ -373,6 +356,6 @@ def _end_all(
         happened = [*before, NewEvent(kind, why, level=level)]
         events.append(session, row.id, happened, last_seq=row.event_seq, attempt=row.attempt, now=now)
         if not row.attempt_open or row.status == JobStatus.CANCELLED:
-            _close_attempt(session, row.id, row.attempt, "lost" if before else str(row.status), now)
+            attempts.close_attempt(session, row.id, row.attempt, "lost" if before else str(row.status), now)
         ended.append(Ended(row.id, row.status, row.attempt))
     return ended

@@ -4,26 +4,26 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import case, delete, func, literal, null, select, tuple_, update
+from sqlalchemy import ColumnElement, Subquery, case, delete, func, literal, null, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from app.db.base import JsonObject
 from app.db.lists import Cut, cut_by
 from app.events import repository as events
 from app.events.repository import NewEvent
 from app.ids import JobId, ProjectId
-from app.jobs.errors import JobNotFoundError, JobStateConflictError
-from app.jobs.models import Job, JobPhase, Supervision
-from app.jobs.states import ACTIONS, ALREADY, TERMINAL, Action, JobStatus, Phase
+from app.jobs.attempts import close_attempt
+from app.jobs.errors import JobNotFoundError, JobStateConflictError, PriorityFixedError
+from app.jobs.models import Checkpoint, Job, JobPhase, Supervision
+from app.jobs.states import ACTIONS, ALREADY, TERMINAL, WAITING, Action, JobStatus, Phase
 
 _ORDER: Final = {phase: place for place, phase in enumerate(Phase)}
 
-_SAID: Final = {
-    JobStatus.CANCELLED: "job.cancelled",
-    JobStatus.CANCELLING: "job.cancelling",
-    JobStatus.PAUSED: "job.paused",
-    JobStatus.PAUSING: "job.pausing",
-    JobStatus.QUEUED: "job.queued",
-}
+FARTHEST_PLACE: Final = 1000
+"""Places in a queue beyond this one are not counted: that would cost more, the longer the queue is."""
+
+_SAID: Final = {Action.RESUME: "job.resumed", Action.RETRY: "job.requeued"}
+"""Events of actions. Those of the others are called as the status that they lead to."""
 
 
 def get_job(session: Session, job_id: str, *, project_id: ProjectId) -> Job:
@@ -39,10 +39,18 @@ def get_job(session: Session, job_id: str, *, project_id: ProjectId) -> Job:
     return job
 
 
-def act(session: Session, job_id: JobId, action: Action, *, project_id: ProjectId, now: datetime) -> Job:
+def act(
+    session: Session,
+    job_id: JobId,
+    action: Action,
+    *,
+    project_id: ProjectId,
+    now: datetime,
+    data: JsonObject | None = None,
+) -> Job:
     """Do what a user asks, atomically and only from a status that allows it.
 
-    Asking again for what was asked before changes nothing and is no error.
+    Asking again for what was asked before changes nothing and is no error. `data` goes into the event.
 
     Raises:
         JobNotFoundError: The project has no such job.
@@ -55,9 +63,10 @@ def act(session: Session, job_id: JobId, action: Action, *, project_id: ProjectI
         "status": target,
         "event_seq": Job.event_seq + 1,
         "finished_at": case((Job.status.in_(ends), now), else_=null()),
+        "wait_reason": None,
     }
     if action is Action.RESUME:
-        values |= {"next_run_at": now, "wait_reason": None}
+        values |= {"next_run_at": now}
     if action is Action.RETRY:
         values |= _RETRY | {"next_run_at": now, "attempt_limit": Job.attempt + 20}
     statement = (
@@ -69,8 +78,15 @@ def act(session: Session, job_id: JobId, action: Action, *, project_id: ProjectI
     )
     job = session.scalars(statement).one_or_none()
     if job is not None:
-        said = NewEvent(_SAID[job.status], f"{action} was asked for")
+        said = NewEvent(
+            _SAID.get(action, f"job.{job.status}"),
+            f"{action} was asked for",
+            phase=job.phase,
+            data=data or {},
+        )
         events.append(session, job.id, [said], last_seq=job.event_seq, attempt=job.attempt, now=now)
+        if job.status is JobStatus.CANCELLED:  # it waited within an attempt that nobody will end now
+            close_attempt(session, job.id, job.attempt, "cancelled", now)
         return job
 
     job = get_job(session, job_id, project_id=project_id)
@@ -89,6 +105,35 @@ _RETRY: Final[dict[str, Any]] = {
     "error_message": None,
     "error_retryable": None,
 }
+
+
+def forget_work(session: Session, job: Job) -> None:
+    """Drop what the attempts of a waiting job have made, so that the next one begins as the first did.
+
+    What it knows of its base model stays. The files of checkpoints are cleared away with the job's.
+    """
+    for table in (Supervision, Checkpoint, JobPhase):
+        session.execute(delete(table).where(table.job_id == job.id))
+    job.micro_batch_override = None
+
+
+def change_job(session: Session, job_id: JobId, changes: Mapping[str, Any], *, project_id: ProjectId) -> Job:
+    """Set columns that a user may change.
+
+    Raises:
+        JobNotFoundError: The project has no such job.
+        PriorityFixedError: `changes` has another priority, and the job does not wait.
+    """
+    if changes:
+        statement = update(Job).where(Job.id == job_id, Job.project_id == project_id).values(changes)
+        if "priority" in changes:
+            same = Job.priority == changes["priority"]
+            statement = statement.where(Job.status.in_(WAITING) | same)
+        changed = session.scalars(statement.returning(Job.id)).one_or_none()
+        if changed is None:
+            job = get_job(session, job_id, project_id=project_id)
+            raise PriorityFixedError(job.id, job.status)
+    return get_job(session, job_id, project_id=project_id)
 
 
 def add_job(session: Session, job: Job, *, now: datetime) -> None:
@@ -172,23 +217,34 @@ def supervision_after(
     return session.scalars(statement.order_by(Supervision.ord, Supervision.generation).limit(limit)).all()
 
 
-def queue_position(session: Session, job: Job) -> int | None:
-    """Return how many jobs are claimed before this one, counted from 1; None if it is not queued."""
-    if job.status is not JobStatus.QUEUED:
-        return None
-    ahead = select(func.count()).where(
-        Job.status == JobStatus.QUEUED,
-        Job.queue == job.queue,
-        (Job.priority > job.priority)
-        | (
-            (Job.priority == job.priority)
-            & (
-                (Job.next_run_at < job.next_run_at)
-                | ((Job.next_run_at == job.next_run_at) & (Job.id < job.id))
-            )
-        ),
-    )
-    return session.scalars(ahead).one() + 1
+def queue_positions(session: Session, jobs: Sequence[Job], *, now: datetime) -> Mapping[JobId, int]:
+    """Return the places of queued jobs in their queues, up to `FARTHEST_PLACE`; 1 is claimed next.
+
+    They are in the order of `leases.claim`, and jobs that are not due yet stand behind all that are.
+    """
+    places: dict[JobId, int] = {}
+    for queue in {job.queue for job in jobs}:
+        here = [job for job in jobs if job.queue == queue]
+        due = _in_order(queue, Job.next_run_at <= now)
+        places |= _places(session, due, here)
+        if held_back := [job for job in here if job.next_run_at > now]:
+            ahead = session.scalars(select(func.count()).select_from(due)).one()
+            found = _places(session, _in_order(queue, Job.next_run_at > now), held_back)
+            places |= {job_id: ahead + place for job_id, place in found.items()}
+    return {job_id: place for job_id, place in places.items() if place <= FARTHEST_PLACE}
+
+
+def _in_order(queue: str, when: ColumnElement[bool]) -> Subquery:
+    """Return the first jobs of a queue with their places, as the index for claims has them."""
+    order = (Job.priority.desc(), Job.next_run_at, Job.id)
+    place = func.row_number().over(order_by=order).label("place")
+    waiting = select(Job.id, place).where(Job.status == JobStatus.QUEUED, Job.queue == queue, when)
+    return waiting.order_by(*order).limit(FARTHEST_PLACE).subquery()
+
+
+def _places(session: Session, ordered: Subquery, jobs: Sequence[Job]) -> dict[JobId, int]:
+    statement = select(ordered.c.id, ordered.c.place).where(ordered.c.id.in_([job.id for job in jobs]))
+    return {row.id: row.place for row in session.execute(statement)}
 
 
 def has_queued(session: Session, *, queue: str, now: datetime) -> bool:

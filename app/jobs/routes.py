@@ -1,16 +1,17 @@
 """HTTP face of jobs: parse, call one use case, answer. No rules live here."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response, status
 
 from app.events.schemas import EventRead
+from app.idempotency.once import once
 from app.ids import JobId
 from app.jobs import service
 from app.jobs.models import GPU_QUEUE
-from app.jobs.requests import JobCreate
-from app.jobs.schemas import JobRead
-from app.jobs.states import JobStatus
+from app.jobs.requests import JobChange, JobCreate, JobRetry
+from app.jobs.schemas import AttemptRead, CheckpointRead, JobRead
+from app.jobs.states import Action, JobStatus
 from app.web.body import StrictRoute
 from app.web.deps import DatabaseDep, DispatcherDep, ProjectDep, SettingsDep
 from app.web.paging import IdCutDep, NumberCutDep, Page
@@ -18,8 +19,11 @@ from app.web.problems import problems
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=StrictRoute)
 
+_FROM_CHECKPOINT: Final = JobRetry()
 
-@router.post("", status_code=status.HTTP_202_ACCEPTED, responses=problems(400, 404, 413, 415, 422, 507))
+
+@router.post("", status_code=status.HTTP_202_ACCEPTED, responses=problems(400, 404, 409, 413, 415, 422, 507))
+@once
 def create_job(
     body: JobCreate,
     request: Request,
@@ -62,10 +66,59 @@ def get_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> Job
     return service.get_job(database, project_id=project_id, job_id=job_id)
 
 
+@router.patch("/{job_id}", responses=problems(404, 409, 413, 415))
+def change_job(body: JobChange, job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> JobRead:
+    """Change the name and metadata of a job and, while it is queued or paused, its priority."""
+    return service.change_job(database, project_id=project_id, job_id=job_id, changes=body)
+
+
 @router.post("/{job_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409))
+@once
 def cancel_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> JobRead:
     """End a job without an adapter: at once if it waits, within seconds if it runs."""
-    return service.cancel_job(database, project_id=project_id, job_id=job_id)
+    return service.act_on_job(database, project_id=project_id, job_id=job_id, action=Action.CANCEL)
+
+
+@router.post("/{job_id}/pause", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409))
+@once
+def pause_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> JobRead:
+    """Stop a job until it is resumed: at once if it waits, within seconds if it runs. Its work is kept."""
+    return service.act_on_job(database, project_id=project_id, job_id=job_id, action=Action.PAUSE)
+
+
+@router.post("/{job_id}/resume", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409))
+@once
+def resume_job(
+    job_id: JobId,
+    background: BackgroundTasks,
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    dispatcher: DispatcherDep,
+) -> JobRead:
+    """Queue a paused job again, behind those of its priority. It goes on where it stopped."""
+    job = service.act_on_job(database, project_id=project_id, job_id=job_id, action=Action.RESUME)
+    background.add_task(dispatcher.hint, GPU_QUEUE)
+    return job
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(400, 404, 409, 413, 415),
+)
+@once
+def retry_job(
+    job_id: JobId,
+    background: BackgroundTasks,
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    dispatcher: DispatcherDep,
+    body: JobRetry = _FROM_CHECKPOINT,
+) -> JobRead:
+    """Queue a job that failed or was cancelled again, as a new attempt."""
+    job = service.retry_job(database, project_id=project_id, job_id=job_id, start=body.start)
+    background.add_task(dispatcher.hint, GPU_QUEUE)
+    return job
 
 
 @router.delete("/{job_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
@@ -81,3 +134,21 @@ def list_job_events(
     """List what happened to a job, in order."""
     found = service.list_events(database, cut, project_id=project_id, job_id=job_id)
     return Page[EventRead].of(found, cut, key="seq")
+
+
+@router.get("/{job_id}/attempts", responses=problems(400, 404))
+def list_job_attempts(
+    job_id: JobId, project_id: ProjectDep, database: DatabaseDep, cut: NumberCutDep
+) -> Page[AttemptRead]:
+    """List the attempts at a job, in order."""
+    rows = service.list_attempts(database, cut, project_id=project_id, job_id=job_id)
+    return Page[AttemptRead].of([AttemptRead.of(row) for row in rows], cut, key="attempt")
+
+
+@router.get("/{job_id}/checkpoints", responses=problems(400, 404))
+def list_job_checkpoints(
+    job_id: JobId, project_id: ProjectDep, database: DatabaseDep, cut: IdCutDep
+) -> Page[CheckpointRead]:
+    """List the checkpoints from which a job can go on, newest first."""
+    rows = service.list_checkpoints(database, cut, project_id=project_id, job_id=job_id)
+    return Page[CheckpointRead].of(rows, cut)

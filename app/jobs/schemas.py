@@ -8,8 +8,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.adapters.schemas import Gate
-from app.ids import AdapterId, FactSetId, JobId
-from app.jobs.models import Job, JobPhase
+from app.ids import AdapterId, CheckpointId, FactSetId, JobId
+from app.jobs.models import Job, JobAttempt, JobPhase
 from app.jobs.requests import EvaluationOptions, Method, TrainingOptions
 from app.jobs.states import Action, JobStatus, Phase, allowed_actions
 
@@ -69,6 +69,73 @@ class PhaseProgress(BaseModel):
         )
 
 
+class AttemptOutcome(StrEnum):
+    """How an attempt ended. `lost`: its worker died or was silent for too long."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class AttemptRead(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "attempt": 1,
+                    "worker": "gpu-3",
+                    "started_at": "2026-11-24T10:00:02Z",
+                    "ended_at": "2026-11-24T10:09:40Z",
+                    "outcome": "lost",
+                }
+            ]
+        }
+    )
+
+    attempt: int
+    worker: Annotated[str, Field(description="Host of the worker that had it last.")]
+    started_at: datetime
+    ended_at: Annotated[datetime | None, Field(description="Null while it may go on: also while paused.")]
+    outcome: AttemptOutcome | None
+
+    @classmethod
+    def of(cls, row: JobAttempt) -> Self:
+        """Show an attempt; of the name that its worker has there, the host."""
+        return cls(
+            attempt=row.attempt,
+            worker=row.worker.partition(":")[0],
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            outcome=AttemptOutcome(row.outcome) if row.outcome else None,
+        )
+
+
+class CheckpointRead(BaseModel):
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "ckpt_019ab3c4d5e67f8091a2b3c4d5e6f70a",
+                    "phase": "training",
+                    "step": 40,
+                    "bytes": 7340032,
+                    "manifest_sha256": "0" * 64,
+                    "created_at": "2026-11-24T10:05:00Z",
+                }
+            ]
+        },
+    )
+
+    id: CheckpointId
+    phase: Phase
+    step: Annotated[int, Field(description="Steps of the phase that are done with it.")]
+    bytes: int
+    manifest_sha256: Annotated[str, Field(description="Digest of the list of its files, with theirs.")]
+    created_at: datetime
+
+
 class JobRead(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
@@ -92,7 +159,7 @@ class JobRead(BaseModel):
                     ],
                     "attempt": 1,
                     "queue_position": None,
-                    "allowed_actions": ["cancel"],
+                    "allowed_actions": ["cancel", "pause"],
                     "base_model": "smollm2-135m-instruct",
                     "revision": "q4_1-b179c952",
                     "fact_set_id": "fset_019ab3c4d5e67f8091a2b3c4d5e6f709",
@@ -119,9 +186,9 @@ class JobRead(BaseModel):
     terminal: bool
     phase: Annotated[Phase | None, Field(description="What a running job does.")]
     progress: list[PhaseProgress]
-    attempt: Annotated[int, Field(description="Rises when a worker is lost.")]
-    queue_position: Annotated[int | None, Field(description="While queued: 1 is next.")]
-    allowed_actions: list[Action]
+    attempt: Annotated[int, Field(description="Rises when a worker is lost, and with a retry.")]
+    queue_position: Annotated[int | None, Field(description="While queued: 1 is next. Null beyond 1000.")]
+    allowed_actions: Annotated[list[Action], Field(description="What may be done to it as it stands.")]
     base_model: str
     revision: str | None
     fact_set_id: FactSetId

@@ -19,10 +19,10 @@ from app.fact_sets import repository as fact_sets
 from app.fact_sets.models import FactSet
 from app.fact_sets.reading import Upload
 from app.ids import JobId, ProjectId, new_id
-from app.jobs import repository
+from app.jobs import attempts, repository
 from app.jobs.errors import SuiteNotMeasuredError
-from app.jobs.models import GPU_QUEUE, Job
-from app.jobs.requests import JobCreate
+from app.jobs.models import GPU_QUEUE, Checkpoint, Job, JobAttempt
+from app.jobs.requests import JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
 from app.jobs.states import Action, JobStatus
 
@@ -56,7 +56,7 @@ def create_job(
         _check_gate(session, request, fact_set)
         job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
         repository.add_job(session, job, now=now)
-        shown = _show(session, [job])[0]
+        shown = _show(database, session, [job])[0]
     log.info("job.created", job_id=job.id, fact_set_id=fact_set.id)
     return shown
 
@@ -106,7 +106,8 @@ def _new_job(
 
 def get_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> JobRead:
     with database.read() as session:
-        return _show(session, [repository.get_job(session, job_id, project_id=project_id)])[0]
+        job = repository.get_job(session, job_id, project_id=project_id)
+        return _show(database, session, [job])[0]
 
 
 def list_jobs(
@@ -121,7 +122,7 @@ def list_jobs(
         jobs = repository.list_jobs(
             session, cut, project_id=project_id, status=status, fact_set_id=fact_set_id
         )
-        return _show(session, jobs)
+        return _show(database, session, jobs)
 
 
 def list_events(
@@ -132,18 +133,68 @@ def list_events(
         return events.list_events(session, job.id, cut)
 
 
-def cancel_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> JobRead:
-    """Cancel a job: at once if it waits, at its next safe point if it runs.
+def list_attempts(
+    database: Database, cut: Cut[int], *, project_id: ProjectId, job_id: JobId
+) -> Sequence[JobAttempt]:
+    with database.read() as session:
+        job = repository.get_job(session, job_id, project_id=project_id)
+        return attempts.list_attempts(session, job.id, cut)
+
+
+def list_checkpoints(
+    database: Database, cut: Cut[str], *, project_id: ProjectId, job_id: JobId
+) -> Sequence[Checkpoint]:
+    with database.read() as session:
+        job = repository.get_job(session, job_id, project_id=project_id)
+        return attempts.list_checkpoints(session, job.id, cut)
+
+
+def act_on_job(database: Database, *, project_id: ProjectId, job_id: JobId, action: Action) -> JobRead:
+    """Cancel, pause or resume a job: at once if it waits, at its next safe point if it runs.
 
     Raises:
         JobNotFoundError: The project has no such job.
-        JobStateConflictError: The job has ended.
+        JobStateConflictError: The job's status does not allow it.
     """
     with database.begin() as session:
         now = database.now(session)
-        job = repository.act(session, job_id, Action.CANCEL, project_id=project_id, now=now)
-        shown = _show(session, [job])[0]
-    log.info("job.cancelling", job_id=job_id, status=shown.status)
+        job = repository.act(session, job_id, action, project_id=project_id, now=now)
+        shown = _show(database, session, [job])[0]
+    log.info("job.action_taken", job_id=job_id, action=str(action), status=shown.status)
+    return shown
+
+
+def retry_job(database: Database, *, project_id: ProjectId, job_id: JobId, start: RetryFrom) -> JobRead:
+    """Open a job that failed or was cancelled again, for a new attempt.
+
+    It goes on from what was made before, or does everything anew.
+
+    Raises:
+        JobNotFoundError: The project has no such job.
+        JobStateConflictError: The job has not failed, nor was it cancelled.
+    """
+    with database.begin() as session:
+        now = database.now(session)
+        data = {"from": str(start)}
+        job = repository.act(session, job_id, Action.RETRY, project_id=project_id, now=now, data=data)
+        if start is RetryFrom.START:
+            repository.forget_work(session, job)
+        shown = _show(database, session, [job])[0]
+    log.info("job.action_taken", job_id=job_id, action=str(Action.RETRY), status=shown.status)
+    return shown
+
+
+def change_job(database: Database, *, project_id: ProjectId, job_id: JobId, changes: JobChange) -> JobRead:
+    """Change what a user calls a job and, while it waits, its priority. What it does stays.
+
+    Raises:
+        JobNotFoundError: The project has no such job.
+        PriorityFixedError: Its priority was to change, and it neither is queued nor paused.
+    """
+    with database.begin() as session:
+        job = repository.change_job(session, job_id, changes.columns(), project_id=project_id)
+        shown = _show(database, session, [job])[0]
+    log.info("job.changed", job_id=job_id)
     return shown
 
 
@@ -159,16 +210,13 @@ def delete_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> N
     log.info("job.deleted", job_id=job_id)
 
 
-def _show(session: Session, jobs: Sequence[Job]) -> list[JobRead]:
+def _show(database: Database, session: Session, jobs: Sequence[Job]) -> list[JobRead]:
     ids = [job.id for job in jobs]
     phases = repository.phases_of(session, ids)
     made = adapters.ids_by_job(session, ids)
+    queued = [job for job in jobs if job.status is JobStatus.QUEUED]
+    places = repository.queue_positions(session, queued, now=database.now(session)) if queued else {}
     return [
-        JobRead.of(
-            job,
-            phases[job.id],
-            adapter_id=made.get(job.id),
-            queue_position=repository.queue_position(session, job),
-        )
+        JobRead.of(job, phases[job.id], adapter_id=made.get(job.id), queue_position=places.get(job.id))
         for job in jobs
     ]

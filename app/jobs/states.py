@@ -90,8 +90,8 @@ ACTIONS: Final[Mapping[Action, Mapping[JobStatus, JobStatus]]] = MappingProxyTyp
 )
 """Where each action takes a job, by its status. An action that is not listed is illegal."""
 
-OFFERED: Final = (Action.CANCEL, Action.DELETE)
-"""Actions that have an endpoint today, and so may be named to clients."""
+WAITING: Final = frozenset({JobStatus.QUEUED, JobStatus.PAUSED})
+"""No worker has the job, and one may come: its place in the queue still matters."""
 
 ALREADY: Final[Mapping[Action, frozenset[JobStatus]]] = MappingProxyType(
     {
@@ -106,5 +106,5 @@ ALREADY: Final[Mapping[Action, frozenset[JobStatus]]] = MappingProxyType(
 
 def allowed_actions(status: JobStatus) -> list[Action]:
     """Return what a client may do to a job in `status`, for its row and for a refusal."""
-    allowed = [action for action in OFFERED if action in ACTIONS and status in ACTIONS[action]]
+    allowed = [action for action, moves in ACTIONS.items() if status in moves]
     return [*allowed, Action.DELETE] if status in TERMINAL else allowed

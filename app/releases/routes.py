@@ -5,6 +5,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from app.adapters.schemas import AdapterRead
+from app.idempotency.once import once
 from app.ids import AdapterId
 from app.releases import service
 from app.releases.schemas import AdapterRelease
@@ -18,6 +19,7 @@ _NO_REASON: Final = AdapterRelease()
 
 
 @router.post("/{adapter_id}/release", responses=problems(400, 404, 409, 413, 415))
+@once
 def release_adapter(
     adapter_id: AdapterId, project_id: ProjectDep, database: DatabaseDep, body: AdapterRelease = _NO_REASON
 ) -> AdapterRead:

@@ -110,10 +110,21 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
+def status_of(error: errors.AppError) -> HTTPStatus:
+    return next(status for kind, status in STATUS.items() if isinstance(error, kind))
+
+
+def answer_to(
+    request: Request, error: errors.AppError, headers: Mapping[str, str] = MappingProxyType({})
+) -> JSONResponse:
+    """Return the problem document of an expected failure."""
+    headers = {**error.headers(), **headers}
+    return _answer(request, status_of(error), error.code, str(error), headers, error.members())
+
+
 def _expected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.AppError)  # noqa: S101  as it was registered
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
-    return _answer(request, status, error.code, str(error), members=error.members())
+    return answer_to(request, error)
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

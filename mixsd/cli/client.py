@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
+from uuid import uuid4
 
 import httpx2
 
@@ -13,7 +15,9 @@ JSONL: Final = "application/jsonl"
 PAGE: Final = 100
 """Rows of a page of a list: the most that the service gives at once."""
 TRIES: Final = 5
-"""How often a read is asked for while the service does not answer, or answers 503."""
+"""How often a request is sent while the service does not answer, or asks to come again."""
+
+_KEY: Final = "Idempotency-Key"
 
 
 class ServiceError(MixsdError):
@@ -25,7 +29,8 @@ class ServiceError(MixsdError):
 class Client:
     """Speaks to one service.
 
-    Reads are repeated while the service is out of reach; what creates something is sent once.
+    Requests are repeated while the service is out of reach. What creates something or acts goes under
+    an Idempotency-Key of its own, so that one whose answer was lost is carried out once.
     Every method raises `ServiceError`, whose message holds what the service said.
     """
 
@@ -55,13 +60,12 @@ class Client:
 
     def create_fact_set(self, jsonl: bytes, *, name: str) -> dict[str, Any]:
         """Store facts for later jobs."""
-        return self._json(
-            "POST", "/fact-sets", content=jsonl, params={"name": name}, headers={"Content-Type": JSONL}
-        )
+        kind = {"Content-Type": JSONL}
+        return self._once("/fact-sets", content=jsonl, params={"name": name}, headers=kind)
 
     def create_job(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Queue a job and return it as it stands."""
-        return self._json("POST", "/jobs", json=dict(request))
+        return self._once("/jobs", json=dict(request))
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Return a job as it stands."""
@@ -69,7 +73,7 @@ class Client:
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job."""
-        self._json("POST", f"/jobs/{job_id}/cancel")
+        self._once(f"/jobs/{job_id}/cancel")
 
     def report(self, job_id: str) -> dict[str, Any]:
         """Return what came of a job."""
@@ -103,18 +107,24 @@ class Client:
             partial.unlink(missing_ok=True)
 
     def _read(self, path: str, params: Mapping[str, str | int] | None = None) -> dict[str, Any]:
+        return self._persist("GET", path, params=params)
+
+    def _once(
+        self, path: str, *, headers: Mapping[str, str] = MappingProxyType({}), **body: Any
+    ) -> dict[str, Any]:
+        return self._persist("POST", path, headers={**headers, _KEY: uuid4().hex}, **body)
+
+    def _persist(self, verb: str, path: str, **body: Any) -> dict[str, Any]:
+        """Send a request that may be repeated, until there is an answer that stands."""
         for _ in range(TRIES - 1):
             try:
-                answer = self._http.get(path, params=params)
+                answer = self._http.request(verb, path, **body)
             except httpx2.TransportError:
                 pass
             else:
-                if answer.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
+                if not _asks_to_come_again(answer):
                     return _json_of(answer)
             self._sleep(1.0)
-        return self._json("GET", path, params=params)
-
-    def _json(self, verb: str, path: str, **body: Any) -> dict[str, Any]:
         try:
             answer = self._http.request(verb, path, **body)
         except httpx2.HTTPError as error:
@@ -123,6 +133,12 @@ class Client:
 
     def _unreachable(self, error: httpx2.HTTPError) -> ServiceError:
         return ServiceError(f"no answer from {self._url}: {str(error) or type(error).__name__}")
+
+
+def _asks_to_come_again(answer: httpx2.Response) -> bool:
+    if answer.status_code == httpx2.codes.CONFLICT:
+        return "idempotency_in_progress" in answer.text
+    return answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE
 
 
 def _json_of(answer: httpx2.Response) -> dict[str, Any]:

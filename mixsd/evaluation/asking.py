@@ -59,11 +59,19 @@ def _greedy(prompt: tuple[int, ...], cap: int) -> Text:
 
 @torch.inference_mode()
 def nats_of(
-    model: LanguageModel, chat: ChatTokenizer, prompts: Sequence[str], texts: Sequence[Sequence[int]]
+    model: LanguageModel,
+    chat: ChatTokenizer,
+    prompts: Sequence[str],
+    texts: Sequence[Sequence[int]],
+    on_step: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """Return the mean loss of each text behind its prompt, in nats per token. One text at a time."""
+    """Return the mean loss of each text behind its prompt, in nats per token. One text at a time.
+
+    `on_step` is called before every forward pass, and may raise.
+    """
     losses = []
     for prompt, ids in zip(prompts, texts, strict=True):
+        on_step()
         tokens = torch.tensor([[*chat.prompt_ids(prompt), *ids]], device=model.device)
         logits = model(input_ids=tokens, use_cache=False, logits_to_keep=len(ids) + 1).logits[0, :-1]
         losses.append(float(torch.nn.functional.cross_entropy(logits.float(), tokens[0, -len(ids) :])))

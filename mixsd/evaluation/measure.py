@@ -118,8 +118,11 @@ def measure(
     else:
         open_ids = baseline.open_ids
     pairs = [(prompt, ids) for prompt, ids in zip(prompts, open_ids, strict=True) if ids]
-    nats = nats_of(subject, base.chat, [p for p, _ in pairs], [ids for _, ids in pairs])
-    on_progress(Progress(total, total, "questions"))
+    finished = Progress(total, total, "questions")
+    nats = nats_of(
+        subject, base.chat, [p for p, _ in pairs], [ids for _, ids in pairs], lambda: on_progress(finished)
+    )
+    on_progress(finished)
     return Measured(by_fact, tuple(map(_text, known)), open_ids, tuple(nats))
 
 

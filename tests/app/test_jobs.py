@@ -55,7 +55,7 @@ def test_a_job_is_stored_queued_and_then_hinted_at(
     assert (job["name"], job["priority"], job["metadata"]) == ("first", 3, {"team": "rivers"})
     assert (job["method"]["lam"], job["method"]["max_attempts"]) == (0.5, 10)
     assert job["revision"] == BUILT_IN[MODEL].revision
-    assert (job["attempt"], job["adapter_id"], job["allowed_actions"]) == (0, None, ["cancel"])
+    assert (job["attempt"], job["adapter_id"], job["allowed_actions"]) == (0, None, ["cancel", "pause"])
     assert not {"fence", "lease_owner", "lease_expires_at", "project_id"} & job.keys()
     assert dispatcher.hints == ["gpu"]
     assert client.get(answer.headers["Location"]).json() == job
@@ -318,7 +318,7 @@ def test_a_waiting_job_is_cancelled_at_once(client: TestClient, database: Databa
 
     assert answer.status_code == 202
     assert (answer.json()["status"], answer.json()["terminal"]) == ("cancelled", True)
-    assert answer.json()["allowed_actions"] == ["delete"]
+    assert answer.json()["allowed_actions"] == ["retry", "delete"]
 
 
 def test_a_running_job_is_asked_to_stop_as_often_as_one_likes(client: TestClient, database: Database) -> None:
@@ -341,7 +341,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(
     answer = client.post(f"/jobs/{job_id}/cancel")
 
     assert (answer.status_code, answer.json()["code"]) == (409, "illegal_transition")
-    assert answer.json()["allowed_actions"] == ["delete"]
+    assert "cancel" not in answer.json()["allowed_actions"]
     assert the_job(database, job_id).status is status
 
 
@@ -350,7 +350,7 @@ def test_a_job_that_has_not_ended_cannot_be_deleted(client: TestClient, database
 
     answer = client.delete(f"/jobs/{job_id}")
 
-    assert (answer.status_code, answer.json()["allowed_actions"]) == (409, ["cancel"])
+    assert (answer.status_code, answer.json()["allowed_actions"]) == (409, ["cancel", "pause"])
     assert client.get(f"/jobs/{job_id}").status_code == 200
 
 

@@ -313,13 +313,3 @@ def test_a_mark_that_does_not_rise_is_no_progress(database: Database) -> None:
 
     assert progress_at(0) == NOW
     assert progress_at(1) == later
-
-
-def test_the_queue_position_counts_who_goes_first(database: Database) -> None:
-    first = a_job(database, next_run_at=NOW - timedelta(seconds=1))
-    second = a_job(database)
-
-    with database.read() as session:
-        positions = [repository.queue_position(session, the_job(database, job)) for job in (first, second)]
-
-    assert positions == [1, 2]

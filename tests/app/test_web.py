@@ -250,7 +250,10 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
     expected = """
         POST /fact-sets, GET /fact-sets, GET /fact-sets/{fact_set_id}, DELETE /fact-sets/{fact_set_id},
         GET /fact-sets/{fact_set_id}/facts, GET /models, GET /models/{model_id}, POST /jobs, GET /jobs,
-        GET /jobs/{job_id}, DELETE /jobs/{job_id}, POST /jobs/{job_id}/cancel, GET /jobs/{job_id}/events,
+        GET /jobs/{job_id}, PATCH /jobs/{job_id}, DELETE /jobs/{job_id},
+        POST /jobs/{job_id}/cancel, POST /jobs/{job_id}/pause, POST /jobs/{job_id}/resume,
+        POST /jobs/{job_id}/retry, GET /jobs/{job_id}/attempts, GET /jobs/{job_id}/checkpoints,
+        GET /jobs/{job_id}/events,
         GET /jobs/{job_id}/facts, GET /jobs/{job_id}/supervision, GET /jobs/{job_id}/report,
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
         POST /adapters/{adapter_id}/release,
@@ -316,5 +319,5 @@ def test_every_documented_read_works(
 
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
 
-    assert len(reads) == 19
+    assert len(reads) == 21
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)

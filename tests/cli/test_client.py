@@ -68,11 +68,42 @@ def test_reads_give_up_in_the_end() -> None:
     assert len(seen) == TRIES
 
 
-def test_what_creates_is_sent_once() -> None:
+def test_what_creates_is_sent_again_under_its_key_until_it_is_answered() -> None:
     seen: list[httpx2.Request] = []
+    busy = httpx2.Response(409, json={"code": "idempotency_in_progress", "detail": "wait"})
+    made = httpx2.Response(202, json={"id": "job_1"})
+    client = a_client(httpx2.Response(503), busy, made, seen=seen)
 
-    with pytest.raises(ServiceError, match="answered 503"):
-        a_client(httpx2.Response(503), seen=seen).create_job({})
+    assert client.create_job({"name": "rivers"}) == {"id": "job_1"}
+    client.create_job({"name": "rivers"})
+
+    keys = [request.headers["Idempotency-Key"] for request in seen]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+    assert {request.content for request in seen} == {seen[0].content}
+
+
+def test_an_answer_that_was_lost_is_asked_for_under_the_same_key() -> None:
+    keys: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        keys.append(request.headers["Idempotency-Key"])
+        if len(keys) == 1:
+            raise httpx2.ReadError("the connection was reset")
+        return httpx2.Response(202, json={"id": "job_1"})
+
+    client = Client("http://service", sleep=lambda _seconds: None, transport=httpx2.MockTransport(answer))
+
+    assert client.create_job({}) == {"id": "job_1"}
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+
+
+def test_a_refusal_is_not_asked_for_again() -> None:
+    seen: list[httpx2.Request] = []
+    problem = {"code": "illegal_transition", "detail": "job job_1 is succeeded"}
+
+    with pytest.raises(ServiceError, match="illegal_transition"):
+        a_client(httpx2.Response(409, json=problem), seen=seen).cancel("job_1")
 
     assert len(seen) == 1
 

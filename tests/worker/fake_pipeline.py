@@ -82,6 +82,11 @@ class Fake:
             case "freeze":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 time.sleep(60)
+            case "load for long":
+                self.control.enter(Phase.PREPARING, 2, "questions", "other")
+                with self.control.expendable():
+                    (self.control.folder / "trace.txt").write_text(f"{Phase.PREPARING} 0\n")
+                    time.sleep(60)
             case "forget to publish":
                 raise SystemExit(0)
             case _:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.adapters.models import Adapter, AdapterFile
 from app.db.engine import Database
@@ -115,6 +115,11 @@ class Rig:
         with self.database.begin() as session:
             now = self.database.now(session)
             repository.act(session, job_id, action, project_id=DEFAULT_PROJECT, now=now)
+
+    def relabel(self, job_id: JobId, **labels: Any) -> None:
+        """Change what the fake pipeline does from the next claim on."""
+        with self.database.begin() as session:
+            session.execute(update(Job).where(Job.id == job_id).values(labels=labels))
 
     # -- assert
 

@@ -1,5 +1,6 @@
 """What a pipeline may do to its job, and that it may do nothing without the fence."""
 
+import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -296,3 +297,14 @@ def test_a_checkpoint_whose_answer_was_lost_is_registered_once(rig: Rig) -> None
     control.register_checkpoint(Phase.TRAINING, 1, SHA, "here", SHA, 5)
 
     assert len(rig.rows(Checkpoint, claim.job_id)) == 1
+
+
+def test_a_stop_that_was_asked_for_before_is_not_lost_on_work_that_is_not_worth_saving(rig: Rig) -> None:
+    control = control_of(rig, claimed(rig))
+    listening = signal.getsignal(signal.SIGTERM)
+    control.request_stop()
+
+    with pytest.raises(StopRequested), control.expendable():
+        pytest.fail("it began")
+
+    assert signal.getsignal(signal.SIGTERM) is listening

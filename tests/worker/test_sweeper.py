@@ -6,14 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from app.adapters.models import Blob
 from app.db.engine import Database, make_engine
+from app.idempotency.models import StoredAnswer
 from app.ids import JobId
 from app.jobs import leases
-from app.jobs.models import Checkpoint
+from app.jobs.models import Checkpoint, Job, JobPhase
 from app.jobs.states import Action, JobStatus, Phase
+from app.projects.models import DEFAULT_PROJECT
 from app.storage import LocalStore
 from tests.factories import NOW
 from tests.worker.rig import Rig
@@ -104,26 +106,29 @@ def test_one_sweeper_leads_and_the_next_takes_over(rig: Rig) -> None:
 
 
 def test_the_work_of_ended_jobs_is_cleared_away_and_logs_stay_for_a_while(rig: Rig) -> None:
-    waiting = rig.submit()
-    ended = rig.submit()
+    waiting, ended, cancelled = rig.submit(), rig.submit(), rig.submit()
     with rig.database.begin() as session:
-        for job_id in (waiting, ended):
+        for job_id in (waiting, ended, cancelled):
             values = {"phase": Phase.TRAINING, "fence": 1, "step": 1, "input_sha256": "", "uri": "x"}
             values |= {"id": f"ckpt_{job_id[4:]}", "job_id": job_id, "manifest_sha256": "", "bytes": 1}
             session.execute(insert(Checkpoint).values(created_at=NOW, **values))
-    rig.act(ended, Action.CANCEL)
-    for job_id in (waiting, ended, JobId("job_gone")):
+    for job_id in (ended, cancelled):
+        rig.act(job_id, Action.CANCEL)
+    with rig.database.begin() as session:
+        session.execute(update(Job).where(Job.id == ended).values(finished_at=NOW - timedelta(days=4)))
+    for job_id in (waiting, ended, cancelled, JobId("job_gone")):
         (rig.settings.work_dir / job_id / "1").mkdir(parents=True)
         (rig.settings.work_dir / job_id / "1" / "weights").write_text("w")
         (rig.settings.work_dir / job_id / "log.txt").write_text("a line")
     aged(rig.settings.work_dir / "job_gone" / "log.txt", days=8)
 
-    clear_work(rig.database, rig.settings.work_dir)
+    clear_work(rig.database, rig.settings.work_dir, keep=timedelta(days=3))
 
-    assert (rig.folder(waiting) / "1" / "weights").exists()
+    for job_id in (waiting, cancelled):  # of which one may go on, and the other be retried
+        assert (rig.folder(job_id) / "1" / "weights").exists()
+        assert len(rig.rows(Checkpoint, job_id)) == 1
     assert [path.name for path in rig.folder(ended).iterdir()] == ["log.txt"]
     assert not (rig.settings.work_dir / "job_gone").exists()
-    assert len(rig.rows(Checkpoint, waiting)) == 1
     assert rig.rows(Checkpoint, ended) == []
 
 
@@ -140,13 +145,49 @@ def test_old_blobs_that_nobody_needs_are_deleted(rig: Rig) -> None:
     for sha256 in (used, orphan):
         aged(rig.settings.artifact_dir / sha256[:2] / sha256, days=2)
 
-    cleared = clear_blobs(rig.database, store, rig.settings.artifact_dir)
+    keep = timedelta(days=3)
+
+    cleared = clear_blobs(rig.database, store, rig.settings.artifact_dir, keep=keep)
 
     assert cleared == 1
     assert (store.exists(used), store.exists(orphan), store.exists(young)) == (True, False, True)
     with rig.database.read() as session:
         assert session.scalars(select(Blob.sha256)).all() == [used]
     rig.check_result(published)
+
+
+def test_what_a_cancelled_job_has_made_stays_while_it_may_be_retried(rig: Rig) -> None:
+    store = LocalStore(rig.settings.artifact_dir)
+    job_id = rig.submit(stays_in=Phase.EVALUATING)
+    with rig.working():
+        rig.until_phase(job_id, Phase.EVALUATING)
+        rig.act(job_id, Action.CANCEL)
+        rig.until_status(job_id, JobStatus.CANCELLED)
+    made = {row.output_sha256 for row in rig.rows(JobPhase, job_id) if row.phase == Phase.BASELINE}
+    for sha256 in made:
+        aged(rig.settings.artifact_dir / sha256[:2] / sha256, days=2)
+
+    def cleared(keep: timedelta) -> int:
+        return clear_blobs(rig.database, store, rig.settings.artifact_dir, keep=keep)
+
+    assert (len(made), cleared(timedelta(days=3))) == (1, 0)
+    assert cleared(timedelta(0)) == 1
+
+
+def test_answers_are_forgotten_when_their_time_is_over(rig: Rig) -> None:
+    now = datetime.now(UTC)
+    answer = {"project_id": DEFAULT_PROJECT, "request_sha256": "", "status_code": 202, "created_at": NOW}
+    answer |= {"media_type": "application/json", "body": "{}"}
+    with rig.database.begin() as session:
+        for key, age in (("over", -60), ("kept", 60)):
+            expires_at = now + timedelta(seconds=age)
+            session.execute(insert(StoredAnswer).values(key=key, expires_at=expires_at, **answer))
+
+    ticks = iter([False, True])
+    Sweeper(rig.database, rig.settings, FakeDispatcher()).run(lambda _: next(ticks))
+
+    with rig.database.read() as session:
+        assert session.scalars(select(StoredAnswer.key)).all() == ["kept"]
 
 
 def aged(path: Path, *, days: int) -> None:

@@ -5,11 +5,12 @@ Defaults and bounds are those of `mixsd.config`, which the API does not import; 
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import ConfigDict, Field, SkipValidation, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, SkipValidation, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.fact_sets.schemas import EXAMPLE_FACTS, Fact
-from app.jobs.requests.base import Request
+from app.jobs.requests.base import Metadata, Name, Priority, Request
+from app.jobs.requests.changes import JobChange, JobRetry, RetryFrom
 from app.jobs.requests.evaluation import EvaluationOptions, GateOptions, GateSuite
 from app.jobs.requests.methods import (
     KlMethod,
@@ -26,7 +27,9 @@ __all__ = [
     "EvaluationOptions",
     "GateOptions",
     "GateSuite",
+    "JobChange",
     "JobCreate",
+    "JobRetry",
     "KlMethod",
     "MemitMethod",
     "Method",
@@ -34,6 +37,7 @@ __all__ = [
     "OpsdMethod",
     "ReplayMethod",
     "RetentionOptions",
+    "RetryFrom",
     "SftMethod",
     "TrainingOptions",
 ]
@@ -42,9 +46,6 @@ RETENTION_METHODS: Final = ("replay", "kl")
 """Methods that are `sft` with the retention of that name."""
 RETAINED: Final = {"mixsd": "kl", **{name: name for name in RETENTION_METHODS}}
 """What `training.retention.type: auto` comes to. With other methods it is none."""
-
-Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-LabelValue = Annotated[str, StringConstraints(max_length=500)]
 
 
 class JobCreate(Request):
@@ -62,7 +63,7 @@ class JobCreate(Request):
         }
     )
 
-    name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    name: Name | None = None
     base_model: Annotated[str, Field(max_length=200, description="A built-in id, or `owner/name`.")]
     revision: Annotated[str | None, Field(max_length=100, description="Commit, tag or branch.")] = None
     fact_set_id: Annotated[str | None, Field(max_length=40)] = None
@@ -72,8 +73,8 @@ class JobCreate(Request):
     method: Method
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
-    priority: Annotated[int, Field(ge=-100, le=100, description="Higher goes first.")] = 0
-    metadata: Annotated[dict[Label, LabelValue], Field(max_length=32, description="Yours.")] = {}
+    priority: Priority = 0
+    metadata: Metadata = {}
 
     @model_validator(mode="after")
     def _one_source_of_facts(self) -> Self:

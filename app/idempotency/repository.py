@@ -1,0 +1,41 @@
+"""Rows of `idempotency_keys`."""
+
+import hashlib
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.idempotency.models import StoredAnswer
+from app.ids import ProjectId
+
+
+def take(session: Session, project_id: ProjectId, key: str) -> bool:
+    """Take a key until the end of the transaction. False if another transaction has it.
+
+    The lock goes with the connection, so that of a process that died is free at once. On SQLite a
+    transaction that may write is alone anyway.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return True
+    digest = hashlib.sha256(f"idempotency {project_id} {key}".encode()).digest()
+    number = int.from_bytes(digest[:8], signed=True)
+    return bool(session.scalars(select(func.pg_try_advisory_xact_lock(number))).one())
+
+
+def find(session: Session, project_id: ProjectId, key: str, *, now: datetime) -> StoredAnswer | None:
+    """Return the answer that is kept for a key."""
+    mine = (StoredAnswer.project_id == project_id, StoredAnswer.key == key)
+    return session.scalars(select(StoredAnswer).where(*mine, StoredAnswer.expires_at > now)).one_or_none()
+
+
+def put(session: Session, answer: StoredAnswer) -> None:
+    """Keep an answer, in place of one for the same key whose time is over."""
+    mine = (StoredAnswer.project_id == answer.project_id, StoredAnswer.key == answer.key)
+    session.execute(delete(StoredAnswer).where(*mine, StoredAnswer.expires_at <= answer.created_at))
+    session.add(answer)
+
+
+def forget_expired(session: Session, *, now: datetime) -> None:
+    """Delete the answers whose time is over."""
+    session.execute(delete(StoredAnswer).where(StoredAnswer.expires_at <= now))
