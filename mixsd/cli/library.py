@@ -196,7 +196,7 @@ def _loaded(
     """Read everything that may be wrong before the heavy libraries are loaded; then load them."""
     with explained():
         from mixsd.cli._bars import bars
-        from mixsd.facts import read_facts
+        from mixsd.intake.reading import read_facts
         from mixsd.models.registry import check_id, default_cache
         from mixsd.options import plan_from
 
