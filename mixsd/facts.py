@@ -63,15 +63,14 @@ class Fact:
         body: dict[str, Any] = {}
         for name in FIELDS:
             value = getattr(self, name)
+            if not value:
+                continue
             if name == "probes":
                 value = [
                     {k: list(v) if isinstance(v, tuple) else v for k in PROBE_FIELDS if (v := getattr(p, k))}
                     for p in value
                 ]
-            elif isinstance(value, tuple):
-                value = list(value)
-            if value:
-                body[name] = value
+            body[name] = list(value) if isinstance(value, tuple) else value
         return body
 
     @classmethod
@@ -157,6 +156,9 @@ class Parsed(Findings):
         return self.facts
 
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+
+
 class Digest:
     """Size and sha256 of the canonical form: one line of JSON a fact, in order, keys sorted."""
 
@@ -166,7 +168,7 @@ class Digest:
         self.bytes = 0
 
     def add(self, fact: Fact) -> None:
-        line = json.dumps(fact.to_json(), sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        line = _CANONICAL.encode(fact.to_json()).encode() + b"\n"
         self._sha256.update(line)
         self.n_facts += 1
         self.bytes += len(line)

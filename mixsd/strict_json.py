@@ -28,7 +28,7 @@ def decode(data: bytes) -> Any:
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise JsonProblem("invalid_utf8", "the bytes are not UTF-8", line, column) from None
     try:
-        value = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant, parse_float=finite)
+        value = DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise JsonProblem("malformed_json", error.msg, error.lineno, error.colno) from None
     except RecursionError:
@@ -37,8 +37,15 @@ def decode(data: bytes) -> Any:
         raise
     except ValueError:  # an integer with thousands of digits
         raise JsonProblem("number_too_long", "a number has too many digits") from None
-    inspect(value)
+    if may_hold_more(text, 0, len(text)):
+        inspect(value)
     return value
+
+
+def may_hold_more(text: str, start: int, end: int) -> bool:
+    """Say whether JSON in a part of a text may be what `inspect` refuses. Soon answered, mostly by no."""
+    depth = text.count("{", start, end) + text.count("[", start, end)
+    return depth > MAX_DEPTH or text.find("\\u", start, end) >= 0
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -105,3 +112,7 @@ def inspect(value: Any, depth: int = MAX_DEPTH) -> None:
 def shown(text: str) -> str:
     """Quote a user's text for a message: short, printable, valid Unicode."""
     return repr(text[:60].encode(errors="replace").decode())
+
+
+DECODER: Final = json.JSONDecoder(object_pairs_hook=unique, parse_constant=no_constant, parse_float=finite)
+"""Refuses what can be refused while reading; `inspect` does the rest."""

@@ -64,11 +64,7 @@ class _Reader:
         self._text = Text(file)
         self.offset = 0
         self._began = 0
-        self._decode = json.JSONDecoder(
-            object_pairs_hook=strict_json.unique,
-            parse_constant=strict_json.no_constant,
-            parse_float=strict_json.finite,
-        ).raw_decode
+        self._decode = strict_json.DECODER.raw_decode
 
     @property
     def place(self) -> tuple[int, int]:
@@ -113,7 +109,8 @@ class _Reader:
         self._began = begins
         try:
             value, self.offset = self._decode(ahead, begins)
-            strict_json.inspect(value)
+            if strict_json.may_hold_more(ahead, begins, self.offset):
+                strict_json.inspect(value)
         except json.JSONDecodeError as error:
             if not self._text.at_end and ("Unterminated" in error.msg or error.pos > len(ahead) - 16):
                 self.refuse("too_long", _TOO_LONG, offset=begins)

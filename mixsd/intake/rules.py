@@ -23,6 +23,7 @@ from mixsd.strict_json import shown
 
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_STEP: Final = 64
+_NAMES: Final = frozenset(FIELDS)
 
 _Found = Iterator[tuple[str, str, str]]
 """Pointer within the fact, code and detail of each problem."""
@@ -30,46 +31,53 @@ _Found = Iterator[tuple[str, str, str]]
 
 def problems_of(value: dict[str, Any]) -> _Found:
     """Yield all that is wrong with a fact."""
-    for name in value:
-        if name not in FIELDS:
-            yield (
-                _step(name),
-                "unknown_field",
-                f"{shown(name)} is no field of a fact; those are {', '.join(FIELDS)}",
-            )
+    if not value.keys() <= _NAMES:
+        yield from _unknown(value)
     if "key" in value and not (isinstance(value["key"], str) and _KEY.fullmatch(value["key"])):
         yield "/key", "bad_key", "a key is 1 to 64 letters, digits, dots, dashes or underscores"
     yield from _required(value)
     for name in TEXTS:
-        if name in value:
-            yield from _text(f"/{name}", value[name], blank=True)
+        if name in value and (wrong := _wrong(value[name], blank=True)):
+            yield f"/{name}", *wrong
     for name in LISTS:
         if name in value:
             yield from _texts(f"/{name}", value[name])
-    yield from _dates(value)
-    yield from _probes(value.get("probes", []))
+    if "valid_from" in value or "valid_until" in value:
+        yield from _dates(value)
+    if "probes" in value:
+        yield from _probes(value["probes"])
+
+
+def _unknown(value: dict[str, Any]) -> _Found:
+    for name in value:
+        if name not in _NAMES:
+            detail = f"{shown(name)} is no field of a fact; those are {', '.join(FIELDS)}"
+            yield _step(name), "unknown_field", detail
 
 
 def _required(value: dict[str, Any], pointer: str = "") -> _Found:
     for name in ("question", "answer"):
         if name not in value:
             yield f"{pointer}/{name}", "missing_field", f"`{name}` is missing"
-        else:
-            yield from _text(f"{pointer}/{name}", value[name])
+        elif wrong := _wrong(value[name]):
+            yield f"{pointer}/{name}", *wrong
 
 
-def _text(pointer: str, value: Any, *, blank: bool = False) -> _Found:
+def _wrong(value: Any, *, blank: bool = False) -> tuple[str, str] | None:
+    """Return code and detail of what is wrong with a text."""
     if not isinstance(value, str):
-        yield pointer, "wrong_type", "expected a text"
-    elif not blank and not _says_something(value):
-        yield pointer, "blank_text", "the text is blank"
-    elif (length := len(_clean(value))) > MAX_TEXT:
-        yield pointer, "too_long", f"the text has {length} characters; at most {MAX_TEXT} are allowed"
+        return "wrong_type", "expected a text"
+    if not blank and not _says_something(value):
+        return "blank_text", "the text is blank"
+    # NFC makes a character three at most.
+    if len(value) > MAX_TEXT // 3 and (length := len(_clean(value))) > MAX_TEXT:
+        return "too_long", f"the text has {length} characters; at most {MAX_TEXT} are allowed"
+    return None
 
 
 def _says_something(text: str) -> bool:
     """Look for a letter, digit or symbol: neither white space nor marks alone say anything."""
-    return any(unicodedata.category(character)[0] in "LNSP" for character in text)
+    return text[:1].isalnum() or any(unicodedata.category(character)[0] in "LNSP" for character in text)
 
 
 def _texts(pointer: str, value: Any) -> _Found:
@@ -80,7 +88,8 @@ def _texts(pointer: str, value: Any) -> _Found:
         yield pointer, "too_many", f"the list has {len(value)} entries; at most {MAX_LIST} are allowed"
         return
     for place, item in enumerate(value):
-        yield from _text(f"{pointer}/{place}", item)
+        if wrong := _wrong(item):
+            yield f"{pointer}/{place}", *wrong
 
 
 def _dates(value: dict[str, Any]) -> _Found:

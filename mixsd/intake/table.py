@@ -100,14 +100,13 @@ def _refuse_head(head: Sequence[str], line: int) -> Iterator[Problem]:
 def _record(head: Sequence[str], row: Sequence[str], line: int) -> Record | Problem:
     cells = {name: cell for name, cell in zip(head, row, strict=True) if cell}
     columns = {name: place for place, name in enumerate(head, start=1)}
-    name = ""
-    try:
-        for name, cell in cells.items():
+    probes: Any = []
+    for name, cell in cells.items():
+        try:
             inspect(cell)
-        name = "probes"
-        probes = decode(cells[name].encode()) if name in cells else []
-    except JsonProblem as error:
-        return Problem(error.code, error.detail, line, columns.get(name), f"/{name}")
+            probes = decode(cell.encode()) if name == "probes" else probes
+        except JsonProblem as error:
+            return Problem(error.code, error.detail, line, columns[name], f"/{name}")
     value: dict[str, Any] = {name: cell for name, cell in cells.items() if name in FIELDS}
     for name in LISTS:
         if name in value:
