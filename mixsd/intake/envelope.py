@@ -17,6 +17,7 @@ class Envelope:
 
     def __init__(self) -> None:
         self.name: str | None = None
+        self.is_wrong = False
         self._names: set[str] = set()
 
     def refuse_name(self, name: str) -> tuple[str, str] | None:
@@ -29,24 +30,35 @@ class Envelope:
         return None
 
     def no_list(self) -> Problem:
+        self.is_wrong = True
         return Problem("wrong_type", _NO_LIST, pointer="")
 
     def take(self, name: str, value: Any, place: tuple[int, int]) -> Records:
         """Take the value of a field that is no list of facts, or say what is wrong with it."""
-        line, column = place
-        if name == "facts":
-            yield Problem("wrong_type", "expected a list of facts", line, column, "/facts")
-        elif name != "name":
-            pointer = "/" + name[:64].replace("~", "~0").replace("/", "~1")
-            yield Problem("unknown_field", "there is no such field", line, column, pointer)
-        elif not isinstance(value, str):
-            yield Problem("wrong_type", "expected a text", line, column, "/name")
-        elif not 0 < len(value) <= MAX_NAME:
-            yield Problem("too_long", f"a name has 1 to {MAX_NAME} characters", line, column, "/name")
-        else:
+        problem = self._wrong(name, value)
+        if problem is not None:
+            code, detail, pointer = problem
+            self.is_wrong = True
+            yield Problem(code, detail, *place, pointer)
+        elif isinstance(value, str):
             self.name = value
+
+    def _wrong(self, name: str, value: Any) -> tuple[str, str, str] | None:
+        if name == "facts":
+            return "wrong_type", "expected a list of facts", "/facts"
+        if name != "name":
+            pointer = "/" + name[:64].replace("~", "~0").replace("/", "~1")
+            return "unknown_field", "there is no such field", pointer
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            return "wrong_type", "expected a text", "/name"
+        if not 0 < len(value) <= MAX_NAME:
+            return "too_long", f"a name has 1 to {MAX_NAME} characters", "/name"
+        return None
 
     def missing(self) -> Records:
         """Say whether there was no list at all. To be asked at the end."""
         if "facts" not in self._names:
+            self.is_wrong = True
             yield Problem("missing_field", "`facts` is missing", pointer="/facts")

@@ -47,6 +47,11 @@ class Reading:
         """What the document calls the set, if it does."""
         return self._envelope.name
 
+    @property
+    def is_envelope_wrong(self) -> bool:
+        """Whether something is wrong beside the facts, so that leaving facts out does not help."""
+        return self._envelope.is_wrong
+
     def __iter__(self) -> Iterator[Fact]:
         """Yield the good facts.
 

@@ -1,9 +1,9 @@
 """What there is to say about a file of facts, for the API and the command line alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mixsd.facts import Problem
 from mixsd.intake.formats import Format
@@ -35,9 +35,21 @@ class Report:
     warnings: Sequence[Problem]
     counts: dict[str, int]
 
-    @property
-    def total_warnings(self) -> int:
-        return sum(self.counts.values())
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data, as `POST /fact-sets/validate` gives it."""
+        return {
+            "valid": self.is_valid,
+            "format": self.format.value,
+            "name": self.name,
+            "n_facts": self.n_facts,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "errors": [asdict(problem) for problem in self.errors],
+            "total_errors": self.total_errors,
+            "warnings": [asdict(warning) for warning in self.warnings],
+            "total_warnings": sum(self.counts.values()),
+            "warning_counts": self.counts,
+        }
 
 
 def check(file: BinaryIO, kind: Format, *, today: date, max_facts: int | None = None) -> Report:
