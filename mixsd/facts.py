@@ -95,10 +95,15 @@ class Problem:
     pointer: str | None = None
     fact_key: str | None = None
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """Where it is, on one line; empty if that is nowhere in particular."""
         place = [f"line {self.line}" if self.line else "", f"column {self.column}" if self.column else ""]
         place += [_printable(self.pointer), f"fact {_printable(self.fact_key)}" if self.fact_key else ""]
-        return f"{', '.join(part for part in place if part) or 'facts'}: {self.detail} [{self.code}]"
+        return ", ".join(part for part in place if part)
+
+    def __str__(self) -> str:
+        return f"{self.place or 'facts'}: {self.detail} [{self.code}]"
 
 
 NO_FACT: Final = Problem("empty_fact_set", "there is no fact in it")
@@ -167,11 +172,13 @@ class Digest:
         self.n_facts = 0
         self.bytes = 0
 
-    def add(self, fact: Fact) -> None:
+    def add(self, fact: Fact) -> bytes:
+        """Take a fact in, and return its line."""
         line = _CANONICAL.encode(fact.to_json()).encode() + b"\n"
         self._sha256.update(line)
         self.n_facts += 1
         self.bytes += len(line)
+        return line
 
     @property
     def sha256(self) -> str:

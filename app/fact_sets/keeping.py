@@ -1,35 +1,32 @@
 """Valid facts on their way into the database: out of memory, so that no transaction waits for a validator."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 from typing import Final
 
-from mixsd.facts import Digest, Fact
+from mixsd.facts import Digest
 
 _IN_MEMORY: Final = 8_000_000
-_TAB: Final = "\t"
+_TAB: Final = b"\t"
 
 
 class Kept:
     """Facts in the order in which they came, with size and digest of their canonical form."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115  it is closed by `close`
-            _IN_MEMORY, "w+", encoding="utf-8", newline="\n"
-        )
-        self.digest = Digest()
+    def __init__(self, digest: Digest) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  it is closed by `close`
+        self.digest = digest
 
-    def add(self, fact: Fact) -> None:
-        # As SQLAlchemy writes JSON, so that equal facts are equal texts whichever way they came.
-        self._file.write(f"{fact.key}{_TAB}{json.dumps(fact.to_json())}\n")
+    def add(self, key: str, line: bytes) -> None:
+        """Take the line of the canonical form of a fact, which `digest` knows."""
+        self._file.write(key.encode() + _TAB + line)
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield key and JSON of each fact, in order."""
         self._file.seek(0)
         for line in self._file:
-            key, _, body = line.rstrip("\n").partition(_TAB)
-            yield key, body
+            key, _, body = line.rstrip(b"\n").partition(_TAB)
+            yield key.decode(), body.decode()
 
     def close(self) -> None:
         self._file.close()

@@ -82,12 +82,11 @@ def read_upload(file: BinaryIO, kind: Format, *, on_error: OnError, max_facts: i
     """
     with _explained():
         read = reading.Reading(file, kind, max_facts=max_facts)
-        kept = Kept()
+        kept = Kept(read.digest)
         try:
-            for fact in read:
+            for good in read.good():
                 if on_error is OnError.SKIP or not read.findings.total_problems:
-                    kept.add(fact)
-            kept.digest = read.digest
+                    kept.add(good.fact.key, good.line)
             yield _accept(read, kind, kept, on_error)
         finally:
             kept.close()
@@ -102,16 +101,13 @@ def read_inline(values: Sequence[Any], *, max_facts: int) -> Upload:
     """
     if len(values) > max_facts:
         raise TooManyFactsError(max_facts)
-    parsed = library.Parsed()
-    kept = Kept()
     try:
-        parsed = reading.parse_objects(values, prefix="/facts")
-        for fact in parsed.or_raise():
-            kept.add(fact)
-            kept.digest.add(fact)
+        facts = reading.parse_objects(values, prefix="/facts").or_raise()
     except library.FactsError as error:
-        kept.close()
         raise InvalidFactsError(shown(error.problems), error.total) from None
+    kept = Kept(library.Digest())
+    for fact in facts:
+        kept.add(fact.key, kept.digest.add(fact))
     return Upload(kept)
 
 

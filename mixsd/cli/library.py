@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 cli = typer.Typer()
 
 Facts = Annotated[
-    Path, typer.Argument(metavar="FACTS", help="Facts, as JSONL or JSON.", exists=True, dir_okay=False)
+    Path,
+    typer.Argument(
+        metavar="FACTS", help="Facts: JSONL, JSON, CSV, TSV, YAML or Parquet.", exists=True, dir_okay=False
+    ),
 ]
 Model = Annotated[str, typer.Option(help="Base model: a built-in id, or `owner/name` of a hub.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run.", file_okay=False)]

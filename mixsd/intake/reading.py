@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from mixsd.errors import MixsdError
 from mixsd.facts import NO_FACT, Digest, Fact, Findings, Parsed, Problem
@@ -24,6 +24,14 @@ class TooManyError(MixsdError):
 
     def __str__(self) -> str:
         return f"there are more facts than the {self.limit} that a fact set may have"
+
+
+class Good(NamedTuple):
+    """A good fact, what it was made from, and its line of the canonical form."""
+
+    fact: Fact
+    record: Record
+    line: bytes
 
 
 class Reading:
@@ -59,9 +67,9 @@ class Reading:
             TooManyError: There are more than `max_facts`, good and bad.
             NoParquetError: The file is Parquet, which this installation does not read.
         """
-        return (fact for fact, _ in self.with_records())
+        return (good.fact for good in self.good())
 
-    def with_records(self) -> Iterator[tuple[Fact, Record]]:
+    def good(self) -> Iterator[Good]:
         """Yield the good facts, each with what it was made from. Raises as iteration does."""
         checker = Checker(self.findings)
         count = 0
@@ -74,8 +82,7 @@ class Reading:
                 if self._max_facts is not None and count > self._max_facts:
                     raise TooManyError(self._max_facts)
                 if (fact := checker.check(record)) is not None:
-                    self.digest.add(fact)
-                    yield fact, record
+                    yield Good(fact, record, self.digest.add(fact))
         except BrokenFileError as error:
             self.broken = error.problem
             self.findings.report(error.problem)

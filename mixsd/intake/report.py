@@ -61,8 +61,8 @@ def check(file: BinaryIO, kind: Format, *, today: date, max_facts: int | None = 
     """
     reading = Reading(file, kind, max_facts=max_facts)
     linter = Linter(today, is_table=kind in {Format.CSV, Format.TSV})
-    for fact, record in reading.with_records():
-        linter.look(fact, record)
+    for good in reading.good():
+        linter.look(good.fact, good.record)
     linter.finish()
     findings, digest = reading.findings, reading.digest
     return Report(

@@ -12,7 +12,8 @@ import pytest
 from mixsd.corpora.errors import CorpusError, NoExtraError
 from mixsd.corpora.public import NAMES, public
 from mixsd.corpora.writing import Corpus, write
-from mixsd.facts import Probe, read_facts
+from mixsd.facts import Probe
+from mixsd.intake.reading import read_facts
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = [
