@@ -48,7 +48,8 @@ def records(file: BinaryIO, delimiter: str = "") -> Records:
                 continue
             yield _record(head, row, line)
     except csv.Error as error:
-        raise BrokenFileError("malformed_csv", str(error), begins) from None
+        detail = str(error).replace("\t", "\\t")
+        raise BrokenFileError("malformed_csv", detail, begins) from None
 
 
 def _delimiter(head: str) -> str:
