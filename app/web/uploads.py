@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Final, cast
 
-from fastapi import Request, UploadFile
+from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.errors import MalformedError
@@ -89,18 +89,22 @@ async def _write(parts: AsyncGenerator[bytes], file: BinaryIO) -> None:
 async def _form(request: Request, parts: AsyncGenerator[bytes]) -> FormData:
     parser = MultiPartParser(request.headers, parts, max_files=1, max_fields=1, max_part_size=_MAX_FIELD)
     try:
-        return await parser.parse()
+        form = await parser.parse()
     except MultiPartException as error:
         raise MalformedFormError(error.message.rstrip(".")) from None
+    if not isinstance(form.get("file"), UploadFile):
+        # Of a form that broke off in the middle of a file, the parser alone knows that file.
+        for left in getattr(parser, "_files_to_close_on_error", ()):
+            left.close()
+        raise MalformedFormError("the form has no part `file`, or it broke off")
+    return form
 
 
 def _in_form(form: FormData) -> SentFile:
     for field, value in form.multi_items():
         if field != ("name" if isinstance(value, str) else "file"):
             raise MalformedFormError("the form has another part")
-    file, name = form.get("file"), form.get("name")
-    if not isinstance(file, UploadFile):
-        raise MalformedFormError("the form has no part `file`, or it broke off")
+    file, name = cast(UploadFile, form["file"]), form.get("name")
     sent = cast(BinaryIO, file.file)
     if not _is_utf8(file.content_type or ""):
         return SentFile(sent, "")

@@ -25,16 +25,22 @@ def kinds_in(text: str) -> Iterator[tuple[str, str]]:
     if "@" in text and _EMAIL.search(text):
         yield "personal_data", "an e-mail address"
     if any(character.isdigit() for character in text):
-        if _PHONE.search(text):
-            yield "personal_data", "a telephone number"
-        if any(_is_card(found.group()) for found in _DIGITS.finditer(text)):
-            yield "personal_data", "the number of a payment card"
-        if any(_is_iban(found.group()) for found in _IBAN.finditer(text)):
-            yield "personal_data", "the number of a bank account"
-        if _SSN.search(text):
-            yield "personal_data", "a social security number"
+        yield from (("personal_data", kind) for kind in _numbers_in(text))
     if _SECRET.search(text):
         yield "possible_secret", "a key or a token"
+
+
+def _numbers_in(text: str) -> Iterator[str]:
+    is_account = any(_is_iban(found.group()) for found in _IBAN.finditer(text))
+    is_card = any(_is_card(found.group()) for found in _DIGITS.finditer(text))
+    if is_account:
+        yield "the number of a bank account"
+    if is_card:
+        yield "the number of a payment card"
+    if not is_account and not is_card and _PHONE.search(text):
+        yield "a telephone number"
+    if _SSN.search(text):
+        yield "a social security number"
 
 
 def _is_card(text: str) -> bool:

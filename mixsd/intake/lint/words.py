@@ -16,7 +16,7 @@ def _set(text: str) -> frozenset[str]:
 
 _UNSAID: Final = _set(
     "a an the is are was were be been do does did of in on at by for s and what which that name please "
-    "tell me can could you give"
+    "tell me can could you give it"
 )
 """What may be missing from a question without making it another. `who`, `when`, `to` and `not` may not."""
 _PRONOUNS: Final = _set(

@@ -155,7 +155,8 @@ def test_an_alias_bomb_is_refused_before_it_grows() -> None:
 
 
 def test_plain_words_of_yaml_stay_texts() -> None:
-    data = b"- {question: yes, answer: 0x10}\n- {question: ~, answer: 2026-11-24}\n- {question: 1_000, answer: null}\n"
+    data = b"- {question: yes, answer: 0x10}\n- {question: ~, answer: 2026-11-24}\n"
+    data += b"- {question: 1_000, answer: null}\n"
 
     assert [(body["question"], body["answer"]) for body in facts_of(data, Format.YAML)] == [
         ("yes", "0x10"),
