@@ -1,20 +1,18 @@
 """Valid facts on their way into the database: out of memory, so that no transaction waits for a validator."""
 
-import tempfile
 from collections.abc import Iterator
-from typing import Final
+from typing import BinaryIO, Final
 
 from mixsd.facts import Digest
 
-_IN_MEMORY: Final = 8_000_000
 _TAB: Final = b"\t"
 
 
 class Kept:
     """Facts in the order in which they came, with size and digest of their canonical form."""
 
-    def __init__(self, digest: Digest) -> None:
-        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  it is closed by `close`
+    def __init__(self, digest: Digest, file: BinaryIO) -> None:
+        self._file = file
         self.digest = digest
 
     def add(self, key: str, line: bytes) -> None:
@@ -27,6 +25,3 @@ class Kept:
         for line in self._file:
             key, _, body = line.rstrip(b"\n").partition(_TAB)
             yield key.decode(), body.decode()
-
-    def close(self) -> None:
-        self._file.close()

@@ -1,5 +1,7 @@
 """From files to facts. What is right is decided by `mixsd.intake`, for API, command and worker alike."""
 
+import io
+import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,16 +82,13 @@ def read_upload(file: BinaryIO, kind: Format, *, on_error: OnError, max_facts: i
         FileTooLargeError: A file of this format may not be so long.
         FormatNotInstalledError: This installation does not read the format.
     """
-    with _explained():
+    with _explained(), tempfile.TemporaryFile() as written:
         read = reading.Reading(file, kind, max_facts=max_facts)
-        kept = Kept(read.digest)
-        try:
-            for good in read.good():
-                if on_error is OnError.SKIP or not read.findings.total_problems:
-                    kept.add(good.fact.key, good.line)
-            yield _accept(read, kind, kept, on_error)
-        finally:
-            kept.close()
+        kept = Kept(read.digest, written)
+        for good in read.good():
+            if on_error is OnError.SKIP or not read.findings.total_problems:
+                kept.add(good.fact.key, good.line)
+        yield _accept(read, kind, kept, on_error)
 
 
 def read_inline(values: Sequence[Any], *, max_facts: int) -> Upload:
@@ -105,7 +104,7 @@ def read_inline(values: Sequence[Any], *, max_facts: int) -> Upload:
         facts = reading.parse_objects(values, prefix="/facts").or_raise()
     except library.FactsError as error:
         raise InvalidFactsError(shown(error.problems), error.total) from None
-    kept = Kept(library.Digest())
+    kept = Kept(library.Digest(), io.BytesIO())
     for fact in facts:
         kept.add(fact.key, kept.digest.add(fact))
     return Upload(kept)
