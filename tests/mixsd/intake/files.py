@@ -25,7 +25,8 @@ def as_jsonl(facts: Sequence[Body]) -> bytes:
 
 
 def as_yaml(facts: Sequence[Body]) -> bytes:
-    return yaml.safe_dump({"facts": list(facts)}, allow_unicode=True).encode()
+    copies = json.loads(json.dumps(facts))  # what is there twice would be written as an alias
+    return yaml.safe_dump({"facts": copies}, allow_unicode=True).encode()
 
 
 def as_table(facts: Sequence[Body], delimiter: str = ",") -> bytes:
