@@ -72,7 +72,7 @@ def _key_of(kind: Change) -> InstrumentedAttribute[str]:
     return _Before.key if kind is Change.REMOVED else _After.key
 
 
-def _keys(kind: Change, before: FactSetId, after: FactSetId) -> Select[tuple[str]]:
+def _keys(kind: Change, before: FactSetId, after: FactSetId) -> Select[str]:
     in_before, in_after = _Before.fact_set_id == before, _After.fact_set_id == after
     same = _Before.key == _After.key
     match kind:

@@ -105,7 +105,7 @@ def _in_form(form: FormData) -> SentFile:
         if field != ("name" if isinstance(value, str) else "file"):
             raise MalformedFormError("the form has another part")
     file, name = cast(UploadFile, form["file"]), form.get("name")
-    sent = cast(BinaryIO, file.file)
+    sent = file.file
     if not _is_utf8(file.content_type or ""):
         return SentFile(sent, "")
     kind = (file.content_type or "").partition(";")[0].strip().lower()

@@ -111,8 +111,8 @@ def _tell(word: str, found: list[dict[str, Any]], total: int) -> None:
 
     names = ("code", "detail", "line", "column", "pointer", "fact_key")
     for problem in found:
-        shown = Problem(**{name: problem.get(name) for name in names})
-        typer.echo(f"{word}  {shown}", err=True)
+        fields: dict[str, Any] = {name: problem.get(name) for name in names}
+        typer.echo(f"{word}  {Problem(**fields)}", err=True)
     if total > len(found):
         typer.echo(f"and {total - len(found)} more", err=True)
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
 from typing import Final
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
@@ -40,7 +39,7 @@ def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
         named = here
         name = str(number)
         if opening == "{":
-            name, here = scanstring(text, here + 1)
+            name, here = _DECODER.raw_decode(text, here)
             here = _past_space(text, _past_space(text, here) + 1)
         yield name, named, here
         here = _past_space(text, _DECODER.raw_decode(text, here)[1])

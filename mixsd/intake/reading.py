@@ -1,7 +1,7 @@
 """Files of facts, read from front to back. What is called valid here is taken everywhere."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
@@ -69,7 +69,7 @@ class Reading:
         """
         return (good.fact for good in self.good())
 
-    def good(self) -> Iterator[Good]:
+    def good(self) -> Generator[Good]:
         """Yield the good facts, each with what it was made from. Raises as iteration does."""
         checker = Checker(self.findings)
         count = 0

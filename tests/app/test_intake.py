@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from app.db.engine import Database
 from app.settings import Settings
 from app.web.problems import MEDIA_TYPE
-from mixsd.intake import formats, parquet
+from mixsd.intake import parquet, yaml_file
 from mixsd.intake.formats import MEDIA_TYPES, Format, media_type_of
 from tests.app.published import another_project
 from tests.factories import a_fact_set
@@ -205,7 +205,7 @@ def test_too_many_facts_are_refused_whatever_they_are(
 def test_a_format_with_a_limit_of_its_own_says_so(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats.yaml_file, "MAX_YAML", 10)
+    monkeypatch.setattr(yaml_file, "MAX_YAML", 10)
 
     answer = send(client, WRITERS[Format.YAML]([RIVER]), "application/yaml")
     report = send(client, WRITERS[Format.YAML]([RIVER]), "application/yaml", "/fact-sets/validate")

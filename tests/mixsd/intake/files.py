@@ -3,8 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import pyarrow as pa
 import yaml
@@ -57,7 +57,7 @@ def parquet_of(table: Any, **options: Any) -> bytes:
     return out.getvalue()
 
 
-WRITERS = {
+WRITERS: Final[dict[Format, Callable[[Sequence[Body]], bytes]]] = {
     Format.JSON: as_json,
     Format.JSONL: as_jsonl,
     Format.YAML: as_yaml,
