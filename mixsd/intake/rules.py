@@ -132,7 +132,7 @@ def _probes(value: Any) -> _Found:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", value).strip()
+        return value.strip() if value.isascii() else unicodedata.normalize("NFC", value).strip()
     return tuple(_clean(item) for item in value)
 
 
@@ -142,8 +142,10 @@ def build(value: dict[str, Any]) -> Fact:
     probes = tuple(
         Probe(**{name: _clean(item) for name, item in probe.items()}) for probe in value.get("probes", [])
     )
-    made = hashlib.sha256(f"{texts['question']}\x00{texts['answer']}".encode()).hexdigest()[:16]
-    return Fact(**{"key": f"f-{made}"} | texts | {"probes": probes})
+    if "key" not in texts:
+        made = hashlib.sha256(f"{texts['question']}\x00{texts['answer']}".encode()).hexdigest()[:16]
+        texts["key"] = f"f-{made}"
+    return Fact(**texts | {"probes": probes})
 
 
 def folded(text: str) -> str:
