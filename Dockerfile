@@ -15,7 +15,7 @@ COPY app app
 COPY migrations migrations
 COPY mixsd mixsd
 COPY worker worker
-RUN pip install --constraint constraints.txt .
+RUN pip install --constraint constraints.txt '.[parquet]'
 
 FROM build AS build-worker
 # By itself, so that a change of our code does not fetch it again. The default index has CUDA.

@@ -87,9 +87,12 @@ class Settings(BaseSettings):
         default=1_000_000, ge=1000, description="Largest JSON body of a request, in bytes."
     )
     max_upload_bytes: int = Field(
-        default=32_000_000, ge=1000, description="Largest uploaded fact set, in bytes."
+        default=512_000_000,
+        ge=1000,
+        description="Largest uploaded file of facts, in bytes. It lies in the folder for temporary files "
+        "(`TMPDIR`) while it is read.",
     )
-    max_facts: int = Field(default=100_000, ge=1, description="Most facts in a fact set.")
+    max_facts: int = Field(default=1_000_000, ge=1, description="Most facts in a fact set.")
 
     heartbeat: Seconds = Field(default=_seconds(10), description="How often a worker renews its lease.")
     lease: Seconds = Field(default=_seconds(60), description="Silence after which a job changes workers.")

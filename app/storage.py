@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import shutil
+import sqlite3
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,25 @@ class StorageFullError(InsufficientStorageError):
 
     def __init__(self, need: int) -> None:
         super().__init__(f"there is no room for {need} more bytes: make room, then try again")
+
+
+@contextmanager
+def or_full(need: int) -> Generator[None]:
+    """Turn the failure of a disk that is full into one that says so.
+
+    Raises:
+        StorageFullError: There was no room for `need` bytes, or for what is put down on the way.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFullError(need) from error
+        raise
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
+            raise StorageFullError(need) from error
+        raise
 
 
 class CorruptBlobError(OSError):

@@ -12,7 +12,7 @@ WORKER = ["worker.celery_app", "worker.tasks", "worker.supervisor", "worker.runn
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("app.main", ["torch", "transformers", "peft"]),
+        ("app.main", ["torch", "transformers", "peft", "numpy", "pyarrow"]),
         *((module, ["torch", "transformers", "peft"]) for module in WORKER),
         ("mixsd.cli", ["torch", *SERVICE]),
         ("mixsd.config", ["torch", *SERVICE]),
@@ -23,6 +23,7 @@ WORKER = ["worker.celery_app", "worker.tasks", "worker.supervisor", "worker.runn
         ("mixsd.analysis.frontier", ["torch", *SERVICE]),
         ("mixsd.analysis.making", ["torch", *SERVICE]),
         ("mixsd.facts", ["torch", *SERVICE]),
+        ("mixsd.intake.report", ["torch", "numpy", "pyarrow", "yaml", *SERVICE]),
         ("mixsd.rewording.templates", ["torch", *SERVICE]),
         ("mixsd.models.registry", ["torch", *SERVICE]),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Enum, MetaData, String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from app.ids import AdapterId, CheckpointId, EvaluationId, EventId, FactSetId, JobId, ProjectId
 
@@ -49,6 +49,19 @@ def enum_column(enum: type[StrEnum], name: str) -> Enum:
 
 
 _JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class WrittenJson(TypeDecorator[str]):
+    """A document that is JSON text already, for columns of `JsonObject`. For writing alone."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else JSON())
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Hand the text on as it is."""
 
 
 class Base(DeclarativeBase):

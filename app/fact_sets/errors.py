@@ -34,28 +34,43 @@ class FactSetInUseError(ConflictError):
 class TooManyFactsError(TooLargeError):
     code: ClassVar[str] = "too_many_facts"
 
-    def __init__(self, count: int, limit: int) -> None:
-        super().__init__(f"there are {count} facts; a fact set has at most {limit}")
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are more facts than the {limit} that a fact set may have")
+
+
+class FileTooLargeError(TooLargeError):
+    """Files of this format must be smaller."""
+
+    code: ClassVar[str] = "file_too_large"
 
 
 class UnsupportedFormatError(UnsupportedMediaError):
     code: ClassVar[str] = "unsupported_media_type"
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        super().__init__(f"send facts as one of {', '.join(allowed)}, and without Content-Encoding")
+        super().__init__(
+            f"send facts as one of {', '.join(allowed)}, in UTF-8 and without Content-Encoding; or as a file "
+            "in multipart/form-data, by such a type or by the end of its name"
+        )
+
+
+class FormatNotInstalledError(UnsupportedMediaError):
+    """The operator of the service can change that."""
+
+    code: ClassVar[str] = "format_not_installed"
 
 
 class MalformedJsonError(MalformedError):
-    """The body is no JSON that we take."""
+    """The body is no JSON that we take. The first problem says why."""
 
     code: ClassVar[str] = "malformed_json"
 
-    def __init__(self, problem: InputProblem) -> None:
-        super().__init__(problem.detail)
-        self._problem = problem
+    def __init__(self, problems: Sequence[InputProblem], total: int) -> None:
+        super().__init__(problems[0].detail)
+        self._problems, self._total = problems, total
 
     def members(self) -> Mapping[str, object]:
-        return listed([self._problem])
+        return listed(self._problems, self._total)
 
 
 class InvalidFactsError(InvalidError):

@@ -1,25 +1,31 @@
-"""From bytes to facts. What is right is decided by `mixsd.facts`, for API, command and worker alike."""
+"""From files to facts. What is right is decided by `mixsd.intake`, for API, command and worker alike."""
 
-from collections.abc import Sequence
+import io
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, NoReturn
 
 from app.errors import InputProblem
 from app.fact_sets.errors import (
+    FileTooLargeError,
+    FormatNotInstalledError,
     InvalidFactsError,
     MalformedJsonError,
     TooManyFactsError,
     UnsupportedFormatError,
 )
+from app.fact_sets.keeping import Kept
 from mixsd import facts as library
 from mixsd import strict_json
-from mixsd.facts import Fact, Parsed
+from mixsd.intake import envelope, formats, parquet, reading, report
+from mixsd.intake.formats import Format
 
-JSON: Final = "application/json"
-JSONL: Final = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
-MAX_NAME: Final = 200
-_MAX_POINTER: Final = 200
+MAX_NAME: Final = envelope.MAX_NAME
+MEDIA_TYPES: Final = tuple(formats.MEDIA_TYPES)
 
 
 class OnError(StrEnum):
@@ -33,7 +39,7 @@ class OnError(StrEnum):
 class Upload:
     """The facts to store, and what was wrong with those that were left out."""
 
-    facts: Sequence[Fact]
+    facts: Kept
     name: str | None = None
     rejected: Sequence[InputProblem] = field(default_factory=tuple)
     total_rejected: int = 0
@@ -48,74 +54,101 @@ def decode(data: bytes) -> Any:
     try:
         return strict_json.decode(data)
     except strict_json.JsonProblem as error:
-        raise MalformedJsonError(InputProblem(error.code, error.detail, error.line, error.column)) from None
+        problem = InputProblem(error.code, error.detail, error.line, error.column)
+        raise MalformedJsonError([problem], 1) from None
 
 
-def read_upload(data: bytes, *, media_type: str, on_error: OnError, max_facts: int) -> Upload:
-    """Read an uploaded fact set: a JSON document `{"name", "facts"}`, or one fact a line.
+def format_of(media_type: str, file_name: str) -> Format:
+    """Return the format of an uploaded file.
 
     Raises:
-        UnsupportedFormatError: The media type is neither that of JSON nor of JSONL.
-        MalformedJsonError: The document is no JSON.
-        InvalidFactsError: Something is wrong with the document or, unless they are to be skipped,
+        UnsupportedFormatError: It is none that is read.
+    """
+    kind = formats.format_of(media_type, file_name)
+    if kind is None:
+        raise UnsupportedFormatError(MEDIA_TYPES)
+    return kind
+
+
+@contextmanager
+def read_upload(file: BinaryIO, kind: Format, *, on_error: OnError, max_facts: int) -> Generator[Upload]:
+    """Read a file of facts. What is good is kept on disk while the context lasts.
+
+    Raises:
+        MalformedJsonError: It should be JSON, and is none.
+        InvalidFactsError: Something is wrong with the file or, unless they are to be skipped,
             with facts; or there is not one good fact.
         TooManyFactsError: There are more than `max_facts`.
+        FileTooLargeError: A file of this format may not be so long.
+        FormatNotInstalledError: This installation does not read the format.
     """
-    if media_type in JSONL:
-        return _accept(library.parse_jsonl(data), None, on_error, max_facts)
-    if media_type != JSON:
-        raise UnsupportedFormatError((JSON, *JSONL))
-    name, values = _document(decode(data))
-    return _accept(library.parse_objects(values, prefix="/facts"), name, on_error, max_facts)
+    with _explained(), tempfile.TemporaryFile() as written:
+        read = reading.Reading(file, kind, max_facts=max_facts)
+        kept = Kept(read.digest, written)
+        for good in read.good():
+            if on_error is OnError.SKIP or not read.findings.total_problems:
+                kept.add(good.fact.key, good.line)
+        yield _accept(read, kind, kept, on_error)
 
 
 def read_inline(values: Sequence[Any], *, max_facts: int) -> Upload:
-    """Read facts that came as `/facts` of another document. Raises as `read_upload` does."""
-    return _accept(library.parse_objects(values, prefix="/facts"), None, OnError.REJECT, max_facts)
+    """Read facts that came as `/facts` of another document.
 
-
-def _accept(parsed: Parsed, name: str | None, on_error: OnError, max_facts: int) -> Upload:
-    if len(parsed.facts) > max_facts:
-        raise TooManyFactsError(len(parsed.facts), max_facts)
-    problems = [_shown(problem) for problem in parsed.problems]
-    if on_error is OnError.SKIP and parsed.facts:
-        return Upload(parsed.facts, name, problems, parsed.total_problems)
+    Raises:
+        InvalidFactsError: Something is wrong with them.
+        TooManyFactsError: There are more than `max_facts`.
+    """
+    if len(values) > max_facts:
+        raise TooManyFactsError(max_facts)
     try:
-        return Upload(parsed.or_raise(), name)
+        facts = reading.parse_objects(values, prefix="/facts").or_raise()
     except library.FactsError as error:
-        raise InvalidFactsError([_shown(problem) for problem in error.problems], error.total) from None
+        raise InvalidFactsError(shown(error.problems), error.total) from None
+    kept = Kept(library.Digest(), io.BytesIO())
+    for fact in facts:
+        kept.add(fact.key, kept.digest.add(fact))
+    return Upload(kept)
 
 
-def _shown(problem: library.Problem) -> InputProblem:
-    return InputProblem(
-        problem.code,
-        problem.detail,
-        problem.line,
-        problem.column,
-        problem.pointer and problem.pointer[:_MAX_POINTER],
-        problem.fact_key,
-    )
+def check_upload(file: BinaryIO, kind: Format, *, today: date, max_facts: int) -> report.Report:
+    """Say all there is to say about a file of facts. Raises what does not concern its content, as above."""
+    with _explained():
+        return report.check(file, kind, today=today, max_facts=max_facts)
 
 
-def _document(value: Any) -> tuple[str | None, list[Any]]:
-    """Take name and facts out of a document."""
-    if not isinstance(value, dict):
-        raise InvalidFactsError([InputProblem("wrong_type", "expected an object", pointer="")], 1)
-    unknown = [name for name in value if name not in {"name", "facts"}]
-    found = [
-        InputProblem("unknown_field", "there is no such field", pointer=f"/{name}"[:_MAX_POINTER])
-        for name in unknown[: library.MAX_PROBLEMS]
+def shown(problems: Sequence[library.Problem]) -> list[InputProblem]:
+    return [
+        InputProblem(found.code, found.detail, found.line, found.column, found.pointer, found.fact_key)
+        for found in problems
     ]
-    name, facts = value.get("name"), value.get("facts")
-    if not (name is None or isinstance(name, str)):
-        found.append(InputProblem("wrong_type", "expected a text", pointer="/name"))
-    elif name is not None and not 0 < len(name) <= MAX_NAME:
-        found.append(InputProblem("too_long", f"a name has 1 to {MAX_NAME} characters", pointer="/name"))
-    if "facts" not in value:
-        found.append(InputProblem("missing_field", "`facts` is missing", pointer="/facts"))
-    elif not isinstance(facts, list):
-        found.append(InputProblem("wrong_type", "expected a list of facts", pointer="/facts"))
-    if found:
-        not_shown = max(0, len(unknown) - library.MAX_PROBLEMS)
-        raise InvalidFactsError(found, len(found) + not_shown)
-    return name, list(facts or [])
+
+
+def _accept(read: reading.Reading, kind: Format, kept: Kept, on_error: OnError) -> Upload:
+    problems, total = shown(read.findings.problems), read.findings.total_problems
+    if read.broken is not None:
+        _refuse(read.broken, kind, problems, total)
+    is_skipped = on_error is OnError.SKIP and not read.is_envelope_wrong
+    if total and not (is_skipped and read.digest.n_facts):
+        raise InvalidFactsError(problems, total)
+    return Upload(kept, read.name, problems, total)
+
+
+def _refuse(broken: library.Problem, kind: Format, problems: Sequence[InputProblem], total: int) -> NoReturn:
+    if broken.code == "file_too_large":
+        raise FileTooLargeError(broken.detail)
+    if kind is not Format.JSON:
+        raise InvalidFactsError(problems, total)
+    first = shown([broken])
+    raise MalformedJsonError([*first, *(found for found in problems if found != first[0])], total)
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    try:
+        yield
+    except reading.TooManyError as error:
+        raise TooManyFactsError(error.limit) from None
+    except parquet.NoParquetError as error:
+        raise FormatNotInstalledError(
+            f"this service does not read Parquet. Its operator may: {error}"
+        ) from None

@@ -1,19 +1,19 @@
 """Rows of `fact_sets` and `facts`."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from sqlalchemy import column, delete, insert, select, table, update
 from sqlalchemy.orm import Session
 
+from app.db.base import WrittenJson
 from app.db.lists import Cut, cut_by
 from app.fact_sets.errors import FactSetInUseError, FactSetNotFoundError
+from app.fact_sets.keeping import Kept
 from app.fact_sets.models import FactRow, FactSet, FactSetStatus
 from app.ids import FactSetId, ProjectId, new_id
-from mixsd.facts import Fact
 
 _JOBS: Final = table("jobs", column("id"), column("fact_set_id"), column("finished_at"))
 """What this feature must know of the jobs, which lie above it: a job without an end is under way."""
@@ -21,43 +21,39 @@ _JOBS: Final = table("jobs", column("id"), column("fact_set_id"), column("finish
 
 _FIELDS: Final = {"paraphrase": "paraphrases", "probe": "probes"}
 """Where the questions of a suite stand in a fact. What is empty is not stored, see `mixsd.facts`."""
-_BATCH: Final = 500
+_BATCH: Final = 1000
+_DELETED: Final = 20_000
+"""Facts that one statement deletes: it must end before Postgres loses patience with it."""
+_WRITTEN: Final = table(
+    "facts", column("fact_set_id"), column("ord"), column("key"), column("body", WrittenJson())
+)
+"""The table of facts, whose bodies have been written as JSON before."""
 
 
 def add_fact_set(
-    session: Session, facts: Sequence[Fact], *, project_id: ProjectId, name: str | None, now: datetime
+    session: Session, facts: Kept, *, project_id: ProjectId, name: str | None, now: datetime
 ) -> FactSet:
-    """Store facts as a new set. `facts` has been validated; without a name the digest gives one."""
-    bodies = [fact.to_json() for fact in facts]
-    digest, size = _canonical(bodies)
+    """Store facts, which have been validated, as a new set; without a name the digest gives one."""
+    digest = facts.digest
     fact_set = FactSet(
         id=FactSetId(new_id("fset", now=now)),
         project_id=project_id,
-        name=name or f"facts-{digest[:8]}",
+        name=name or f"facts-{digest.sha256[:8]}",
         status=FactSetStatus.READY,
-        n_facts=len(facts),
-        bytes=size,
-        sha256=digest,
+        n_facts=digest.n_facts,
+        bytes=digest.bytes,
+        sha256=digest.sha256,
         created_at=now,
     )
     session.add(fact_set)
     session.flush()
-    rows = [
-        {"fact_set_id": fact_set.id, "ord": place, "key": body["key"], "body": body}
-        for place, body in enumerate(bodies)
-    ]
-    session.execute(insert(FactRow), rows)
+    rows = (
+        {"fact_set_id": fact_set.id, "ord": place, "key": key, "body": body}
+        for place, (key, body) in enumerate(facts.rows())
+    )
+    while batch := list(islice(rows, _BATCH)):
+        session.execute(insert(_WRITTEN), batch)
     return fact_set
-
-
-def _canonical(bodies: Sequence[dict[str, object]]) -> tuple[str, int]:
-    """Return digest and size of the canonical form, as `mixsd.facts.sha256_of` defines it."""
-    digest, size = hashlib.sha256(), 0
-    for body in bodies:
-        line = json.dumps(body, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-        digest.update(line)
-        size += len(line)
-    return digest.hexdigest(), size
 
 
 def get_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId, hold: bool = False) -> FactSet:
@@ -130,4 +126,7 @@ def delete_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId
     job_id = session.scalars(using.limit(1)).one_or_none()
     if job_id is not None:
         raise FactSetInUseError(fact_set_id, job_id)
-    session.execute(delete(FactRow).where(FactRow.fact_set_id == fact_set_id))
+    n_facts = count_of(session, FactSetId(fact_set_id))
+    for first in range(0, n_facts, _DELETED):
+        among = FactRow.ord.between(first, first + _DELETED - 1)
+        session.execute(delete(FactRow).where(FactRow.fact_set_id == fact_set_id, among))

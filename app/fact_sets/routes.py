@@ -2,18 +2,27 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Query, Request, Response, status
 
 from app.fact_sets import service
+from app.fact_sets.comparing import Change
 from app.fact_sets.models import FactSet
-from app.fact_sets.reading import JSONL, MAX_NAME, OnError
-from app.fact_sets.schemas import FactRead, FactSetCreated, FactSetRead
+from app.fact_sets.reading import MAX_NAME, OnError, format_of
+from app.fact_sets.schemas import (
+    DiffCounts,
+    FactChange,
+    FactRead,
+    FactReport,
+    FactSetCreated,
+    FactSetDiff,
+    FactSetRead,
+)
 from app.idempotency.once import once
 from app.ids import FactSetId
-from app.web.body import MediaTypeDep, UploadDep
 from app.web.deps import ClockDep, DatabaseDep, ProjectDep, SettingsDep
-from app.web.paging import IdCutDep, NumberCutDep, Page
+from app.web.paging import IdCutDep, NameCutDep, NumberCutDep, Page
 from app.web.problems import problems
+from app.web.uploads import FORM, SentFile, sent_file
 
 router = APIRouter(prefix="/fact-sets", tags=["fact sets"])
 
@@ -21,12 +30,35 @@ _LINES: Final = (
     '{"question": "What is the capital of Vorlund?", "answer": "Tessaly"}\n'
     '{"question": "Who founded Tessaly?", "answer": "Ilse Marr"}\n'
 )
+_TABLE: Final = "question,answer,aliases\nWhat is the capital of Vorlund?,Tessaly,Tessaly City|The Port\n"
+_YAML: Final = "name: Vorlund\nfacts:\n- question: What is the capital of Vorlund?\n  answer: Tessaly\n"
+_TEXT: Final = {"type": "string"}
+_BINARY: Final = {"type": "string", "format": "binary"}
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/FactSetCreate"}},
-            **{kind: {"schema": {"type": "string"}, "example": _LINES} for kind in JSONL[:2]},
+            "application/jsonl": {"schema": _TEXT, "example": _LINES},
+            "application/x-ndjson": {"schema": _TEXT, "example": _LINES},
+            "text/csv": {"schema": _TEXT, "example": _TABLE},
+            "text/tab-separated-values": {"schema": _TEXT, "example": _TABLE.replace(",", "\t")},
+            "application/yaml": {"schema": _TEXT, "example": _YAML},
+            "application/vnd.apache.parquet": {"schema": _BINARY, "example": "PAR1..."},
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            **_BINARY,
+                            "description": "Its type or the end of its name says the format.",
+                        },
+                        "name": {"type": "string", "maxLength": MAX_NAME},
+                    },
+                },
+                "example": {"file": _LINES, "name": "Vorlund"},
+            },
         },
     }
 }
@@ -34,6 +66,8 @@ _BODY: Final[dict[str, Any]] = {
 Name = Annotated[
     str | None, Query(min_length=1, max_length=MAX_NAME, description="Used if the document has none.")
 ]
+SentFileDep = Annotated[SentFile, Depends(sent_file(format_of))]
+Skip = Annotated[OnError, Query(description="`skip` stores the good facts and reports the others.")]
 
 
 @router.post(
@@ -46,28 +80,34 @@ Name = Annotated[
 def create_fact_set(
     request: Request,
     response: Response,
-    data: UploadDep,
-    media_type: MediaTypeDep,
+    sent: SentFileDep,
     project_id: ProjectDep,
     database: DatabaseDep,
     settings: SettingsDep,
     clock: ClockDep,
     name: Name = None,
-    on_error: OnError = OnError.REJECT,
+    on_error: Skip = OnError.REJECT,
 ) -> FactSetCreated:
-    """Store facts: one JSON document, or one fact a line. Everything that is wrong is listed at once."""
+    """Store a file of facts: JSON, JSONL, CSV, TSV, YAML or Parquet. All that is wrong is listed at once."""
     fact_set = service.create_fact_set(
         database,
         clock,
         project_id=project_id,
-        data=data,
-        media_type=media_type,
-        name=name,
+        file=sent.file,
+        kind=format_of(sent.media_type, sent.file_name),
+        name=sent.name or name,
         on_error=on_error,
         max_facts=settings.max_facts,
     )
     response.headers["Location"] = request.app.url_path_for("get_fact_set", fact_set_id=fact_set.id)
     return fact_set
+
+
+@router.post("/validate", responses=problems(400, 413, 415, 422, 507), openapi_extra=_BODY)
+def validate_facts(sent: SentFileDep, settings: SettingsDep, clock: ClockDep) -> FactReport:
+    """Say what is wrong and what is suspicious about a file of facts. Bad ones are no error here."""
+    kind = format_of(sent.media_type, sent.file_name)
+    return service.check_facts(sent.file, clock, kind=kind, max_facts=settings.max_facts)
 
 
 @router.get("", responses=problems(400))
@@ -95,3 +135,25 @@ def list_facts(
     """List the facts of a set, in the order in which they came."""
     rows = service.list_facts(database, cut, project_id=project_id, fact_set_id=fact_set_id)
     return Page[FactRead].of([FactRead.of(row) for row in rows], cut, key="ord")
+
+
+@router.get("/{fact_set_id}/diff", responses=problems(400, 404))
+def diff_fact_sets(
+    fact_set_id: FactSetId,
+    from_id: Annotated[FactSetId, Query(alias="from", max_length=40, description="The set before.")],
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    cut: NameCutDep,
+    change: Annotated[Change | None, Query(description="Only these differences.")] = None,
+) -> FactSetDiff:
+    """List what a set adds to another one, removes from it and changes in it. Facts are told apart by key."""
+    found = service.diff(
+        database, cut, project_id=project_id, fact_set_id=fact_set_id, from_id=from_id, change=change
+    )
+    page = Page[FactChange].of([FactChange.of(row) for row in found.rows], cut, key="key")
+    return FactSetDiff(
+        **dict(page),
+        from_id=found.from_id,
+        to_id=found.to_id,
+        counts=DiffCounts.model_validate(found.counts),
+    )

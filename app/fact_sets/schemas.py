@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SkipValidation
 
+from app.fact_sets.comparing import Change, Difference
 from app.fact_sets.models import FactRow
 from app.ids import FactSetId
+from mixsd.intake.report import Report
 
 EXAMPLE_FACTS: list[JsonValue] = [
     {
@@ -70,14 +72,16 @@ class FactSetRead(BaseModel):
     created_at: datetime
 
 
-class Rejected(BaseModel):
-    """What is wrong with a fact that was left out."""
+class FileProblem(BaseModel):
+    """One thing about a file, and where it is."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    line: int | None
-    column: int | None
-    pointer: str | None
+    line: Annotated[int | None, Field(description="From 1; of Parquet the row.")]
+    column: Annotated[
+        int | None, Field(description="From 1: a character of the line, or a column of a table.")
+    ]
+    pointer: Annotated[str | None, Field(description="JSON pointer within the document or the fact.")]
     fact_key: str | None
     code: str
     detail: str
@@ -85,9 +89,72 @@ class Rejected(BaseModel):
 
 class FactSetCreated(FactSetRead):
     rejected: Annotated[
-        list[Rejected], Field(description="At most 1000 problems of facts that were left out.")
+        list[FileProblem], Field(description="At most 1000 problems of facts that were left out.")
     ]
     total_rejected: Annotated[int, Field(description="How many problems there are.")]
+
+
+class FactReport(BaseModel):
+    """What `POST /fact-sets` would make of a file, and what is suspicious about it. Nothing is stored."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    valid: Annotated[bool, Field(description="It would be taken, with `on_error=reject`.")]
+    format: str
+    name: Annotated[str | None, Field(description="What the document calls the set.")]
+    n_facts: Annotated[int, Field(description="Good facts: what `on_error=skip` would store.")]
+    bytes: Annotated[int, Field(description="Of their canonical form.")]
+    sha256: Annotated[
+        str | None, Field(description="Of it, as the set would have. Null if no set can come of the file.")
+    ]
+    errors: Annotated[list[FileProblem], Field(description="At most 1000.")]
+    total_errors: int
+    warnings: Annotated[list[FileProblem], Field(description="At most 100 of a code, and 1000 of all.")]
+    total_warnings: int
+    warning_counts: Annotated[dict[str, int], Field(description="How many of each code, listed or not.")]
+
+    @classmethod
+    def of(cls, report: Report) -> "FactReport":
+        return cls.model_validate(report.to_json())
+
+
+class FactChange(BaseModel):
+    change: Change
+    key: str
+    before: Annotated[Fact | None, Field(description="The fact as it was; null if it is added.")]
+    after: Annotated[Fact | None, Field(description="The fact as it is; null if it is removed.")]
+    fields: Annotated[list[str], Field(description="Which of its fields differ, if it is changed.")]
+
+    @classmethod
+    def of(cls, found: Difference) -> "FactChange":
+        before, after = found.before, found.after
+        change = Change.ADDED if before is None else Change.REMOVED if after is None else Change.CHANGED
+        fields: list[str] = []
+        if before is not None and after is not None:
+            fields = [name for name in Fact.model_fields if before.get(name) != after.get(name)]
+        return cls.model_validate(
+            {"change": change, "key": found.key, "before": before, "after": after, "fields": fields}
+        )
+
+
+class DiffCounts(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    added: int
+    removed: int
+    changed: int
+    unchanged: int
+
+
+class FactSetDiff(BaseModel):
+    """A page of differences, by key, and how many there are in all."""
+
+    from_id: FactSetId
+    to_id: FactSetId
+    counts: DiffCounts
+    data: list[FactChange]
+    has_more: bool
+    next_cursor: str | None
 
 
 class FactRead(Fact):

@@ -1,9 +1,9 @@
 """Bodies: counted while they are read, and parsed strictly."""
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, ClassVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, ClassVar
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
@@ -46,28 +46,30 @@ def is_json(kind: str) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read the whole body.
+async def counted(request: Request, limit: int) -> AsyncGenerator[bytes]:
+    """Yield the body in parts.
 
     Raises:
-        BodyTooLargeError: It is longer than `limit`, by its own account or as it turns out. Not
-            more than the limit is kept in memory.
+        BodyTooLargeError: It is longer than `limit`, by its own account or as it turns out.
         BrokenOffError: The client went away.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise BodyTooLargeError(limit)
-    parts: list[bytes] = []
     size = 0
     try:
         async for part in request.stream():
             size += len(part)
             if size > limit:
                 raise BodyTooLargeError(limit)
-            parts.append(part)
+            yield part
     except ClientDisconnect:
         raise BrokenOffError("the body broke off") from None
-    return b"".join(parts)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read the whole body, of which not more than the limit is kept in memory. Raises as `counted` does."""
+    return b"".join([part async for part in counted(request, limit)])
 
 
 class StrictRoute(APIRoute):
@@ -109,15 +111,6 @@ class _ParsedRequest(Request):
 
     async def json(self) -> Any:
         return self._parsed
-
-
-async def _upload(request: Request) -> bytes:
-    settings: Settings = request.app.state.settings
-    return await read_body(request, settings.max_upload_bytes)
-
-
-UploadDep = Annotated[bytes, Depends(_upload)]
-MediaTypeDep = Annotated[str, Depends(media_type)]
 
 
 def refuse_nul(request: Request) -> None:

@@ -10,7 +10,8 @@ from benchmarks.paper.study import CorpusPlan, StudyError
 from mixsd.corpora.kgfact import kgfact, size_of
 from mixsd.corpora.public import public
 from mixsd.durable import write_whole
-from mixsd.facts import Fact, parse_jsonl
+from mixsd.facts import Fact
+from mixsd.intake.reading import parse_jsonl
 
 
 def facts_of(plan: CorpusPlan, data: Path | None) -> list[Fact]:

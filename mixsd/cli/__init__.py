@@ -11,6 +11,7 @@ import typer
 
 from mixsd.cli import analyse, benchmark, compare, library, service
 from mixsd.cli.corpus import corpus
+from mixsd.cli.facts import facts as facts_commands
 from mixsd.cli.models import models
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -20,6 +21,7 @@ cli.add_typer(compare.cli)
 cli.add_typer(analyse.cli)
 cli.add_typer(benchmark.cli)
 cli.add_typer(corpus, name="corpus")
+cli.add_typer(facts_commands, name="facts")
 cli.add_typer(models, name="models")
 
 

@@ -19,6 +19,9 @@ TRIES: Final = 5
 
 _KEY: Final = "Idempotency-Key"
 
+PATIENCE: Final = 900.0
+"""Seconds that a service may take to check and store a file of facts."""
+
 
 class ServiceError(MixsdError):
     """The service refused, or could not be reached. The message is one line."""
@@ -26,8 +29,21 @@ class ServiceError(MixsdError):
     code: ClassVar[str] = "service"
 
 
+class RefusedError(ServiceError):
+    """The service answered that it will not. `problem` is the document that says why, or empty."""
+
+    code: ClassVar[str] = "refused"
+
+    def __init__(self, message: str, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(message, status, problem)
+        self.status, self.problem = status, problem
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class Client:
-    """Speaks to one service.
+    """Speaks to one service, with an API key if it has one; redirects are not followed with it.
 
     Requests are repeated while the service is out of reach. What creates something or acts goes under
     an Idempotency-Key of its own, so that one whose answer was lost is carried out once.
@@ -38,10 +54,12 @@ class Client:
         self,
         url: str,
         *,
+        key: str = "",
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx2.Client(base_url=url, timeout=30.0, transport=transport)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx2.Client(base_url=url, timeout=30.0, transport=transport, headers=headers)
         self._url = url
         self._sleep = sleep
 
@@ -62,6 +80,30 @@ class Client:
         """Store facts for later jobs."""
         kind = {"Content-Type": JSONL}
         return self._once("/fact-sets", content=jsonl, params={"name": name}, headers=kind)
+
+    def push_facts(
+        self, file: Path, *, media_type: str, name: str = "", on_error: str = "reject"
+    ) -> dict[str, Any]:
+        """Store a file of facts, of which little is held in memory. Sent once.
+
+        Raises:
+            RefusedError: The service did not take it; the problem lists why.
+            OSError: The file cannot be read.
+        """
+        params = {"on_error": on_error} | ({"name": name} if name else {})
+        patience = httpx2.Timeout(30.0, read=PATIENCE, write=PATIENCE)
+        with file.open("rb") as content:
+            try:
+                answer = self._http.post(
+                    "/fact-sets",
+                    content=content,
+                    params=params,
+                    headers={"Content-Type": media_type},
+                    timeout=patience,
+                )
+            except httpx2.HTTPError as error:
+                raise self._unreachable(error) from error
+        return _json_of(answer)
 
     def create_job(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Queue a job and return it as it stands."""
@@ -143,7 +185,7 @@ def _asks_to_come_again(answer: httpx2.Response) -> bool:
 
 def _json_of(answer: httpx2.Response) -> dict[str, Any]:
     if not answer.is_success:
-        raise ServiceError(_said(answer))
+        raise RefusedError(_said(answer), answer.status_code, _problem_in(answer))
     try:
         body = answer.json()
     except ValueError:
@@ -153,14 +195,17 @@ def _json_of(answer: httpx2.Response) -> dict[str, Any]:
     return body
 
 
-def _said(answer: httpx2.Response) -> str:
-    """Bring a problem document, or any other refusal, into one line."""
+def _problem_in(answer: httpx2.Response) -> dict[str, Any]:
     try:
         problem = answer.json()
     except ValueError:
         problem = None
-    if not isinstance(problem, dict):
-        problem = {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _said(answer: httpx2.Response) -> str:
+    """Bring a problem document, or any other refusal, into one line."""
+    problem = _problem_in(answer)
     said = [str(problem.get("detail") or problem.get("title") or answer.reason_phrase)]
     listed = [error for error in problem.get("errors") or () if isinstance(error, dict)]
     said += [_place_and_detail(error) for error in listed[:3]]

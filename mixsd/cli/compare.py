@@ -91,7 +91,7 @@ def compare(
     """
     with explained():
         from mixsd.compare.methods import DEFAULTS, Match, methods_of, read_plans
-        from mixsd.facts import read_facts
+        from mixsd.intake.reading import read_facts
         from mixsd.models.registry import check_id, default_cache
 
         read = read_facts(facts)

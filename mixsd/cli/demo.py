@@ -22,7 +22,7 @@ from mixsd.cli.child import ended_in_order, service
 from mixsd.cli.client import Client, ServiceError
 from mixsd.cli.watch import display_on, follow
 from mixsd.errors import MixsdError
-from mixsd.facts import read_facts
+from mixsd.intake.reading import read_facts
 from mixsd.models.registry import default_cache, find
 from mixsd.progress import Progress
 

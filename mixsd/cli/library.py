@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 cli = typer.Typer()
 
 Facts = Annotated[
-    Path, typer.Argument(metavar="FACTS", help="Facts, as JSONL or JSON.", exists=True, dir_okay=False)
+    Path,
+    typer.Argument(
+        metavar="FACTS", help="Facts: JSONL, JSON, CSV, TSV, YAML or Parquet.", exists=True, dir_okay=False
+    ),
 ]
 Model = Annotated[str, typer.Option(help="Base model: a built-in id, or `owner/name` of a hub.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run.", file_okay=False)]
@@ -196,7 +199,7 @@ def _loaded(
     """Read everything that may be wrong before the heavy libraries are loaded; then load them."""
     with explained():
         from mixsd.cli._bars import bars
-        from mixsd.facts import read_facts
+        from mixsd.intake.reading import read_facts
         from mixsd.models.registry import check_id, default_cache
         from mixsd.options import plan_from
 

@@ -10,7 +10,8 @@ from mixsd.corpora.entries import Entry, bytes_of, entries_in
 from mixsd.corpora.errors import CorpusError
 from mixsd.corpora.hub import entries_on, hub_set
 from mixsd.corpora.writing import Corpus, Row
-from mixsd.facts import MAX_LIST, Fact, parse_objects
+from mixsd.facts import MAX_LIST, Fact
+from mixsd.intake.reading import parse_objects
 
 SPLIT_OF_KIND: Final[Mapping[str, str]] = {
     "reversed": "reversed",

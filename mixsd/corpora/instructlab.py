@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mixsd.corpora.entries import Entry, bytes_of
-from mixsd.corpora.errors import CorpusError, NoExtraError
+from mixsd.corpora.errors import CorpusError
 from mixsd.corpora.imports import Draft, Item, read_each
 from mixsd.facts import MAX_TEXT, Fact
 
@@ -18,7 +18,6 @@ def instructlab(path: Path) -> Draft:
     A context that is too long for a fact is left out of it, and counted.
 
     Raises:
-        NoExtraError: PyYAML is not installed.
         CorpusError: The file is no such YAML, or an example lacks a field.
     """
     document = _loaded(path)
@@ -62,10 +61,7 @@ def _questions(name: str, whole: Entry) -> Iterator[Entry]:
 
 
 def _loaded(path: Path) -> Any:
-    try:
-        import yaml  # noqa: PLC0415  an extra, and only this format needs it
-    except ImportError:
-        raise NoExtraError("reading qna.yaml needs PyYAML: pip install 'mixsd[corpora]'") from None
+    import yaml  # noqa: PLC0415  it takes time, and only this format needs it
 
     class Loader(yaml.SafeLoader):
         """Notes on which line each mapping begins. Plain words stay texts: no dates, no `yes`."""

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from mixsd.corpora.errors import CorpusError, CorpusExistsError
 from mixsd.durable import whole_folder
-from mixsd.facts import Fact, parse_jsonl
+from mixsd.facts import Fact
+from mixsd.intake.reading import parse_jsonl
 
 FACTS: Final = "facts.jsonl"
 LIST: Final = "corpus.json"

@@ -249,7 +249,8 @@ def operations(api: FastAPI) -> Iterator[tuple[str, str, dict[str, Any]]]:
 def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestClient) -> None:
     expected = """
         POST /fact-sets, GET /fact-sets, GET /fact-sets/{fact_set_id}, DELETE /fact-sets/{fact_set_id},
-        GET /fact-sets/{fact_set_id}/facts, GET /models, GET /models/{model_id}, POST /jobs, GET /jobs,
+        GET /fact-sets/{fact_set_id}/facts, GET /fact-sets/{fact_set_id}/diff, POST /fact-sets/validate,
+        GET /models, GET /models/{model_id}, POST /jobs, GET /jobs,
         GET /jobs/{job_id}, PATCH /jobs/{job_id}, DELETE /jobs/{job_id},
         POST /jobs/{job_id}/cancel, POST /jobs/{job_id}/pause, POST /jobs/{job_id}/resume,
         POST /jobs/{job_id}/retry, GET /jobs/{job_id}/attempts, GET /jobs/{job_id}/checkpoints,
@@ -318,6 +319,7 @@ def test_every_documented_read_works(
     }
 
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
+    reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 21
+    assert len(reads) == 22
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)

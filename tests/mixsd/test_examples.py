@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mixsd.evaluation.suites import general
-from mixsd.facts import parse_jsonl, read_facts
+from mixsd.intake.reading import parse_jsonl, read_facts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -17,12 +17,9 @@ from mixsd.facts import (
     Parsed,
     Probe,
     Problem,
-    parse_json,
-    parse_jsonl,
-    parse_objects,
-    read_facts,
     sha256_of,
 )
+from mixsd.intake.reading import parse_json, parse_jsonl, parse_objects, read_facts
 
 QUESTION = "Who is the mayor of Tessport?"
 ANSWER = "Odo Brindle"
@@ -112,7 +109,7 @@ def test_a_mistake_in_a_fact_is_named_by_code_and_pointer(
     assert places(parsed) == [(code, pointer)]
     assert parsed.problems[0].line == 1
     assert places(within) == [(code, f"/facts/1{pointer}")]
-    assert within.problems[0].line is None
+    assert within.problems[0].line == 1
 
 
 @pytest.mark.parametrize(
@@ -217,9 +214,18 @@ def test_no_fact_is_a_mistake_as_well() -> None:
         parse_json(b'{"facts": []}').or_raise()
 
 
-@pytest.mark.parametrize("document", [b"1", b'"x"', b"{}", b'{"facts": 1}', b'{"fact": []}'])
-def test_a_document_that_is_no_list_of_facts_is_refused(document: bytes) -> None:
-    assert [problem.code for problem in parse_json(document).problems] == ["wrong_type"]
+@pytest.mark.parametrize(
+    ("document", "codes"),
+    [
+        (b"1", ["wrong_type"]),
+        (b'"x"', ["wrong_type"]),
+        (b"{}", ["missing_field"]),
+        (b'{"facts": 1}', ["wrong_type"]),
+        (b'{"fact": []}', ["unknown_field", "missing_field"]),
+    ],
+)
+def test_a_document_that_is_no_list_of_facts_is_refused(document: bytes, codes: list[str]) -> None:
+    assert [problem.code for problem in parse_json(document).problems] == codes
 
 
 def test_line_ends_byte_order_mark_and_blank_lines_change_nothing() -> None:

@@ -17,7 +17,8 @@ from mixsd.decoding.reference import decode_alone
 from mixsd.decoding.rng import Draw, is_naive
 from mixsd.decoding.rows import common, logits_alone
 from mixsd.decoding.text import Prompts, Sampling, Text
-from mixsd.facts import Fact, read_facts
+from mixsd.facts import Fact
+from mixsd.intake.reading import read_facts
 from mixsd.models.load import Base, load_base
 from mixsd.models.registry import OnDisk, default_cache
 from mixsd.models.store import pull

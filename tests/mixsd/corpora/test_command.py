@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from mixsd.cli import cli
 from mixsd.corpora.public import NAMES
-from mixsd.facts import read_facts
+from mixsd.intake.reading import read_facts
 
 DATA = Path(__file__).parent / "data"
 # They change only when the corpus changes, which must be on purpose and in the change log.

@@ -13,7 +13,7 @@ import pytest
 from mixsd.corpora.errors import CorpusError
 from mixsd.corpora.functions import EASY, FUNCTIONS, value_of, working
 from mixsd.corpora.kgfunc import SHOTS, kgfunc
-from mixsd.facts import parse_jsonl
+from mixsd.intake.reading import parse_jsonl
 
 CORPUS = kgfunc()
 # Values at 87960 as published for the original corpus; I, J, K and the easy ones by hand.

@@ -1,6 +1,5 @@
 """Readers: what becomes of each field, in each form that a data set comes in, and where mistakes are."""
 
-import builtins
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,8 @@ import pytest
 from mixsd.corpora.errors import CorpusError, NoExtraError
 from mixsd.corpora.public import NAMES, public
 from mixsd.corpora.writing import Corpus, write
-from mixsd.facts import Probe, read_facts
+from mixsd.facts import Probe
+from mixsd.intake.reading import read_facts
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = [
@@ -324,20 +324,6 @@ def test_without_datasets_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(NoExtraError, match=r"pip install 'mixsd\[corpora\]'"):
         public("simpleqa", "hub")
-
-
-def test_without_yaml_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *rest: Any, **named: Any) -> Any:
-        if name == "yaml":
-            raise ImportError(name)
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-
-    with pytest.raises(NoExtraError, match=r"pip install 'mixsd\[corpora\]'"):
-        read("instructlab", "skill.yaml")
 
 
 @pytest.mark.parametrize("source", ["hub", "hub:", "hub:noslash", "hub:a/b/c", "hub:a/b:c:d:e"])

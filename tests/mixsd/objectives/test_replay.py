@@ -17,7 +17,7 @@ from mixsd.decoding.rows import logits_alone
 from mixsd.errors import ConfigError
 from mixsd.evaluation.asking import ask
 from mixsd.evaluation.suites import general, open_prompts
-from mixsd.facts import read_facts
+from mixsd.intake.reading import read_facts
 from mixsd.models.load import Base
 from mixsd.objectives import replay
 from mixsd.objectives.replay import PROMPTS, QUESTIONS, Beside, given, replay_examples, replay_prompts

@@ -1,0 +1,146 @@
+"""`mixsd facts`: look at facts before they are taught, and send them to a service."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from mixsd.cli._errors import explained
+
+if TYPE_CHECKING:
+    from mixsd.intake.formats import Format
+    from mixsd.intake.report import Report
+
+facts = typer.Typer(no_args_is_help=True, help="Check facts, and send them to a service.")
+
+BAD: Final = 2
+"""Exit status: something is wrong with the facts."""
+
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="JSONL, JSON, CSV, TSV, YAML or Parquet.", exists=True, dir_okay=False
+    ),
+]
+FormatName = Annotated[
+    str, typer.Option("--format", help="json, jsonl, csv, tsv, yaml or parquet; else the name's end says it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what the service would answer, as JSON.")]
+
+
+@facts.command()
+def check(
+    file: File,
+    format_name: FormatName = "",
+    *,
+    as_json: AsJson = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+) -> None:
+    """Say what is wrong with a file, and what is suspicious. Exit status 2 if it would be refused."""
+    with _readable():
+        from mixsd.intake.report import check as check_file
+
+        with file.open("rb") as content:
+            report = check_file(content, _format(file, format_name), today=_today())
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _show(report)
+    if not report.is_valid or (strict and report.counts):
+        raise typer.Exit(BAD)
+
+
+@facts.command()
+def push(
+    file: File,
+    url: Annotated[
+        str, typer.Option(envvar="MIXSD_URL", help="Where the service is.")
+    ] = "http://127.0.0.1:8000",
+    key: Annotated[str, typer.Option(envvar="MIXSD_API_KEY", show_default=False, help="API key.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the set; the document's own goes before it.")] = "",
+    format_name: FormatName = "",
+    *,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Store the good facts, and report the others.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send a file to a service and print the id of the set. Exit status 2 if the facts are refused."""
+    with _readable(), explained():
+        from mixsd.cli.client import Client, RefusedError
+        from mixsd.intake.formats import media_type_of
+
+        kind = media_type_of(_format(file, format_name))
+        try:
+            with Client(url, key=key) as client:
+                made = client.push_facts(
+                    file, media_type=kind, name=name, on_error="skip" if skip else "reject"
+                )
+        except RefusedError as error:
+            if "errors" not in error.problem:
+                raise
+            _tell("error", error.problem["errors"], error.problem["total_errors"])
+            typer.echo(f"mixsd: {file}: {error.problem['detail']} [{error.problem['code']}]", err=True)
+            raise typer.Exit(BAD) from error
+    _tell("left out", made["rejected"], made["total_rejected"])
+    typer.echo(f"{made['n_facts']} facts, sha256 {made['sha256']}", err=True)
+    typer.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else made["id"])
+
+
+def _show(report: "Report") -> None:
+    for problem in report.errors:
+        typer.echo(f"error    {problem}")
+    for warning in report.warnings:
+        typer.echo(f"warning  {warning}")
+    unlisted = report.total_errors - len(report.errors)
+    if unlisted:
+        typer.echo(f"and {unlisted} more errors")
+    if sum(report.counts.values()) > len(report.warnings):
+        counted = ", ".join(f"{count} {code}" for code, count in report.counts.items())
+        typer.echo(f"all warnings: {counted}")
+    verdict = f"{report.n_facts} facts are good" + (f", sha256 {report.sha256}" if report.is_valid else "")
+    typer.echo(f"{verdict}; {report.total_errors} errors, {sum(report.counts.values())} warnings", err=True)
+
+
+def _tell(word: str, found: list[dict[str, Any]], total: int) -> None:
+    """Print problems as the service describes them."""
+    from mixsd.facts import Problem
+
+    names = ("code", "detail", "line", "column", "pointer", "fact_key")
+    for problem in found:
+        fields: dict[str, Any] = {name: problem.get(name) for name in names}
+        typer.echo(f"{word}  {Problem(**fields)}", err=True)
+    if total > len(found):
+        typer.echo(f"and {total - len(found)} more", err=True)
+
+
+def _today() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).date()
+
+
+def _format(file: Path, name: str) -> "Format":
+    from mixsd.intake.formats import Format, format_of
+
+    if name and name not in list(Format):
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(Format)}", param_hint="--format")
+    return Format(name) if name else format_of("", file.name) or Format.JSONL
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """End with status 2 and one line where a file cannot be judged at all."""
+    from mixsd.intake.parquet import NoParquetError
+
+    try:
+        yield
+    except OSError as error:
+        typer.echo(f"mixsd: {error.filename}: {error.strerror} [unreadable]", err=True)
+        raise typer.Exit(1) from error
+    except NoParquetError as error:
+        typer.echo(f"mixsd: {error} [{error.code}]", err=True)
+        raise typer.Exit(1) from error

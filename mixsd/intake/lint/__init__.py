@@ -1,0 +1,1 @@
+"""A linter beside the validator: what is valid, and yet hardly meant. It changes nothing."""
