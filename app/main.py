@@ -19,14 +19,18 @@ from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
 from app.jobs import routes as jobs
 from app.ledger import routes as ledger
-from app.projects.models import DEFAULT_PROJECT
+from app.projects import routes as projects
+from app.projects.keyring import Keyring
 from app.queue import CeleryDispatcher, Dispatcher, NullDispatcher
 from app.releases import routes as releases
 from app.settings import Settings
 from app.storage import ArtifactStore, LocalStore
+from app.usage import routes as usage
 from app.web import health, openapi, problems
+from app.web.access import AccessControl
 from app.web.body import refuse_nul
 from app.web.headers import DOCS_PATH, SecurityHeaders
+from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
 
 
@@ -61,11 +65,14 @@ def build_app(
     )
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
-    app.state.project_id = DEFAULT_PROJECT
+    app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
+    redis_url = None if settings.redis_url is None else str(settings.redis_url)
+    limiter = RateLimiter.over(redis_url, settings.rate_limit)
+    app.add_middleware(AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
-    for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, health):
+    for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, projects, usage, health):
         app.include_router(feature.router)
     openapi.install(app, FactSetCreate)
     return app

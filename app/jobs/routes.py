@@ -11,6 +11,7 @@ from app.jobs.models import GPU_QUEUE
 from app.jobs.requests import JobCreate
 from app.jobs.schemas import JobRead
 from app.jobs.states import JobStatus
+from app.projects.quotas import Quotas
 from app.web.body import StrictRoute
 from app.web.deps import DatabaseDep, DispatcherDep, ProjectDep, SettingsDep
 from app.web.paging import IdCutDep, NumberCutDep, Page
@@ -37,6 +38,7 @@ def create_job(
         request=body,
         allowed_models=settings.allowed_models,
         max_facts=settings.max_facts,
+        defaults=Quotas.by_default(settings),
     )
     background.add_task(dispatcher.hint, GPU_QUEUE)
     response.headers["Location"] = request.app.url_path_for("get_job", job_id=job.id)

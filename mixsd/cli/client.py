@@ -23,7 +23,7 @@ class ServiceError(MixsdError):
 
 
 class Client:
-    """Speaks to one service.
+    """Speaks to one service, with an API key if it has one; redirects are not followed with it.
 
     Reads are repeated while the service is out of reach; what creates something is sent once.
     Every method raises `ServiceError`, whose message holds what the service said.
@@ -33,10 +33,12 @@ class Client:
         self,
         url: str,
         *,
+        key: str = "",
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx2.Client(base_url=url, timeout=30.0, transport=transport)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx2.Client(base_url=url, timeout=30.0, transport=transport, headers=headers)
         self._url = url
         self._sleep = sleep
 
