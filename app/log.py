@@ -8,7 +8,7 @@ import structlog
 
 _SECRETS: Final = re.compile(
     r"(?P<kept>mixsd_[0-9A-Za-z]{8}_)[0-9A-Za-z]+"  # our keys, whose beginning may be seen
-    r"|(?P<scheme>(?i:bearer|basic) )\S+"
+    r"|(?P<scheme>(?i:bearer|basic) )[A-Za-z0-9._~+/=-]+"
     r"|(?P<user>://[^/\s:@]*:)[^/\s@]+(?=@)"
 )
 

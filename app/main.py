@@ -42,11 +42,14 @@ def build_app(
     clock: Clock = utc_now,
 ) -> FastAPI:
     """Wire the API from its parts, which it closes when it ends. Tests pass their own."""
+    redis_url = None if settings.redis_url is None else str(settings.redis_url)
+    limiter = RateLimiter.over(redis_url, settings.rate_limit, lambda: clock().timestamp())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
         dispatcher.close()
+        limiter.close()
         database.engine.dispose()
 
     app = FastAPI(
@@ -66,8 +69,6 @@ def build_app(
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
-    redis_url = None if settings.redis_url is None else str(settings.redis_url)
-    limiter = RateLimiter.over(redis_url, settings.rate_limit)
     app.add_middleware(AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)

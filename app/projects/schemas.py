@@ -13,7 +13,9 @@ Name = Annotated[str, Field(min_length=1, max_length=100)]
 Scopes = Annotated[
     list[Scope], Field(min_length=1, max_length=len(Scope), description="None contains another.")
 ]
-Quota = Annotated[int | None, Field(ge=0, le=2**53, description="Null: as the settings say. 0: no limit.")]
+Quota = Annotated[
+    int | None, Field(strict=True, ge=0, le=2**53, description="Null: as the settings say. 0: no limit.")
+]
 Expiry = Annotated[AwareDatetime | None, Field(description="Null: never.")]
 
 

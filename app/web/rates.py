@@ -58,24 +58,27 @@ class RateLimiter:
         self._rest_until = 0.0
 
     @classmethod
-    def over(cls, redis_url: str | None, limit: int) -> Self:
+    def over(cls, redis_url: str | None, limit: int, clock: Callable[[], float] = time.time) -> Self:
         """Return a limiter that counts in Redis if there is one. Does not connect yet."""
         if redis_url is None:
-            return cls(limit, MemoryStorage())
+            return cls(limit, MemoryStorage(), clock)
         pool = ConnectionPool.from_url(
             redis_url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0)
         )
-        return cls(
-            limit,
-            RedisStorage(
-                redis_url, connection_pool=pool, key_prefix=f"{KEY_PREFIX}rate", wrap_exceptions=True
-            ),
+        storage = RedisStorage(
+            redis_url, connection_pool=pool, key_prefix=f"{KEY_PREFIX}rate", wrap_exceptions=True
         )
+        return cls(limit, storage, clock)
 
     @property
     def waits(self) -> bool:
         """Whether `hit` may have to wait for a server."""
         return self._limit > 0 and isinstance(self._storage, RedisStorage)
+
+    def close(self) -> None:
+        """Let go of the connections. They come back if they are needed."""
+        if isinstance(self._storage, RedisStorage):
+            self._storage.get_connection().close()
 
     def hit(self, who: str) -> Window | None:
         """Count a request of `who`. None if nothing is counted.
