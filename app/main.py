@@ -43,7 +43,7 @@ def build_app(
 ) -> FastAPI:
     """Wire the API from its parts, which it closes when it ends. Tests pass their own."""
     redis_url = None if settings.redis_url is None else str(settings.redis_url)
-    limiter = RateLimiter.over(redis_url, settings.rate_limit, lambda: clock().timestamp())
+    limiter = RateLimiter(settings.rate_limit, redis_url, lambda: clock().timestamp())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

@@ -26,7 +26,12 @@ class Quotas:
     @classmethod
     def by_default(cls, settings: Settings) -> "Quotas":
         """Return those of a project that has none of its own."""
-        return Quotas(*(getattr(settings, f"quota_{field.name}") for field in fields(Quotas)))
+        return Quotas(
+            running_jobs=settings.quota_running_jobs,
+            queued_jobs=settings.quota_queued_jobs,
+            gpu_seconds=settings.quota_gpu_seconds,
+            stored_bytes=settings.quota_stored_bytes,
+        )
 
 
 NONE: Final = Quotas()

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import structlog
 from limits.errors import StorageError
@@ -49,36 +49,31 @@ class RateLimiter:
     """
 
     def __init__(
-        self, limit: int, storage: MemoryStorage | RedisStorage, clock: Callable[[], float] = time.time
+        self, limit: int, redis_url: str | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        """Count up to `limit` requests a minute; 0 counts nothing."""
+        """Count up to `limit` requests a minute; 0 counts nothing. Does not connect yet."""
         self._limit = limit
-        self._storage = storage
         self._clock = clock
         self._rest_until = 0.0
-
-    @classmethod
-    def over(cls, redis_url: str | None, limit: int, clock: Callable[[], float] = time.time) -> Self:
-        """Return a limiter that counts in Redis if there is one. Does not connect yet."""
-        if redis_url is None:
-            return cls(limit, MemoryStorage(), clock)
-        pool = ConnectionPool.from_url(
-            redis_url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0)
-        )
-        storage = RedisStorage(
-            redis_url, connection_pool=pool, key_prefix=f"{KEY_PREFIX}rate", wrap_exceptions=True
-        )
-        return cls(limit, storage, clock)
+        self._pool = _pool_of(redis_url) if redis_url and limit else None
+        self._storage: MemoryStorage | RedisStorage = MemoryStorage()
+        if self._pool is not None:
+            self._storage = RedisStorage(
+                redis_url or "",
+                connection_pool=self._pool,
+                key_prefix=f"{KEY_PREFIX}rate",
+                wrap_exceptions=True,
+            )
 
     @property
     def waits(self) -> bool:
         """Whether `hit` may have to wait for a server."""
-        return self._limit > 0 and isinstance(self._storage, RedisStorage)
+        return self._pool is not None
 
     def close(self) -> None:
         """Let go of the connections. They come back if they are needed."""
-        if isinstance(self._storage, RedisStorage):
-            self._storage.get_connection().close()
+        if self._pool is not None:
+            self._pool.disconnect()
 
     def hit(self, who: str) -> Window | None:
         """Count a request of `who`. None if nothing is counted.
@@ -100,3 +95,10 @@ class RateLimiter:
         if count > self._limit:
             raise RateLimitedError(self._limit, seconds_left)
         return Window(self._limit, self._limit - count, seconds_left)
+
+
+def _pool_of(url: str) -> ConnectionPool:
+    """Return connections that give up soon and try once: a request waits for them."""
+    return ConnectionPool.from_url(
+        url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0)
+    )

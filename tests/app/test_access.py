@@ -136,7 +136,7 @@ def test_some_paths_need_no_key(api: FastAPI, database: Database, path: str) -> 
 def test_what_is_no_key_is_refused(api: FastAPI, database: Database, header: str) -> None:
     a_key(database)
 
-    answer = a_client(api).get("/jobs", headers={"Authorization": header.encode("latin-1")})
+    answer = a_client(api).get("/jobs", headers={b"Authorization": header.encode("latin-1")})
 
     assert (answer.status_code, answer.headers["content-type"]) == (401, PROBLEM)
     assert answer.json()["code"] in {"unauthenticated", "invalid_api_key"}

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi import FastAPI
-from limits.storage import MemoryStorage
 from redis import Redis
 
 from app import log
@@ -41,7 +40,7 @@ def seconds() -> Seconds:
 @pytest.fixture(params=["memory", "redis"])
 def limiter(request: pytest.FixtureRequest, seconds: Seconds) -> Iterator[RateLimiter]:
     url = request.getfixturevalue("redis_url") if request.param == "redis" else None
-    limiter = RateLimiter.over(url, 3, seconds)
+    limiter = RateLimiter(3, url, seconds)
     yield limiter
     limiter.close()
     if url is not None:
@@ -71,7 +70,7 @@ def test_more_than_the_limit_is_refused_until_the_minute_is_over(
 
 
 def test_processes_count_together_in_redis(redis_url: str, seconds: Seconds) -> None:
-    limiters = [RateLimiter.over(redis_url, 3, seconds) for _ in range(2)]
+    limiters = [RateLimiter(3, redis_url, seconds) for _ in range(2)]
 
     for limiter in (*limiters, limiters[0]):
         limiter.hit("c")
@@ -111,7 +110,7 @@ def test_redis_that_is_away_refuses_nobody_and_is_left_alone_for_a_while(
     seconds: Seconds, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log.configure(json=False)
-    limiter = RateLimiter.over(NOBODY, 1, seconds)
+    limiter = RateLimiter(1, NOBODY, seconds)
 
     assert [limiter.hit("a") for _ in range(3)] == [None, None, None]
     assert capsys.readouterr().err.count("rate_limit.not_counted") == 1
@@ -121,7 +120,7 @@ def test_redis_that_is_away_refuses_nobody_and_is_left_alone_for_a_while(
 
 
 def test_zero_is_no_limit() -> None:
-    limiter = RateLimiter(0, MemoryStorage())
+    limiter = RateLimiter(0, NOBODY)
 
     assert {limiter.hit("a") for _ in range(5)} == {None}
     assert not limiter.waits
