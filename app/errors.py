@@ -35,6 +35,10 @@ class AppError(Exception):
         """Return what the problem document says beyond `code` and `detail`."""
         return {}
 
+    def headers(self) -> Mapping[str, str]:
+        """Return headers that the answer has beside."""
+        return {}
+
 
 class MalformedError(AppError):
     """The request cannot be read at all."""
@@ -73,6 +77,9 @@ class TooManyError(AppError):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.retry_after)}
 
 
 class UnavailableError(AppError):

@@ -42,7 +42,7 @@ def of_project(session: Session, project_id: ProjectId, defaults: Quotas) -> Quo
     names = [field.name for field in fields(Quotas)]
     columns = [effective(name, defaults) for name in names]
     row = session.execute(select(*columns).where(Project.id == project_id)).one()
-    return Quotas(*row)
+    return Quotas(row[0], row[1], row[2], row[3])
 
 
 def effective(name: str, defaults: Quotas) -> ColumnElement[int]:

@@ -64,16 +64,13 @@ def _quota(amount: float, limit: int) -> QuotaRead:
 
 def _days(session: Session, project_id: ProjectId, now: datetime, days: int) -> list[DayRead]:
     starts = [used.day_of(now) - _DAY * back for back in reversed(range(days))]
-    spans = used.spans_since(session, project_id, starts[0])
-    return [
-        DayRead(
-            day=start.date(),
-            gpu_seconds=round(
-                sum(used.overlap(begin, end, start, min(start + _DAY, now)) for begin, end in spans), 3
-            ),
-        )
-        for start in starts
-    ]
+    spent = dict.fromkeys(starts, 0.0)
+    for begin, end in used.spans_since(session, project_id, starts[0]):
+        day = max(used.day_of(begin), starts[0])
+        while day < min(end or now, now):
+            spent[day] += used.overlap(begin, end, day, min(day + _DAY, now))
+            day += _DAY
+    return [DayRead(day=day.date(), gpu_seconds=round(seconds, 3)) for day, seconds in spent.items()]
 
 
 def _jobs(session: Session, project_id: ProjectId) -> Mapping[JobStatus, int]:

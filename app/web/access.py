@@ -61,7 +61,9 @@ class AccessControl:
             caller, window = await self._admit(request)
             caller.require(needed)
         except AppError as error:
-            await problems.answer_to(request, error, _challenge(error))(scope, receive, send)
+            refusal = problems.expected(request, error)
+            refusal.headers.update(_challenge(error))
+            await refusal(scope, receive, send)
             return
         except SQLAlchemyError as error:
             await problems.of_database(request, error)(scope, receive, send)

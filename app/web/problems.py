@@ -105,7 +105,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Register the handlers. Unexpected exceptions are logged and never described to the client."""
-    app.add_exception_handler(errors.AppError, _expected)
+    app.add_exception_handler(errors.AppError, expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _by_the_framework)
     app.add_exception_handler(PoolTimeoutError, of_database)
@@ -113,19 +113,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
-def answer_to(
-    request: Request, error: errors.AppError, headers: Mapping[str, str] = MappingProxyType({})
-) -> JSONResponse:
-    """Return the problem document of an expected failure."""
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
-    if isinstance(error, errors.TooManyError):
-        headers = {"Retry-After": str(error.retry_after), **headers}
-    return _answer(request, status, error.code, str(error), headers, error.members())
+def status_of(error: errors.AppError) -> HTTPStatus:
+    return next(status for kind, status in STATUS.items() if isinstance(error, kind))
 
 
-def _expected(request: Request, error: Exception) -> JSONResponse:
+def expected(request: Request, error: Exception) -> JSONResponse:
+    """Answer an expected failure."""
     assert isinstance(error, errors.AppError)  # noqa: S101  as it was registered
-    return answer_to(request, error)
+    return _answer(request, status_of(error), error.code, str(error), error.headers(), error.members())
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
