@@ -77,10 +77,8 @@ def revoke(
 @contextmanager
 def _database(data: Path | None) -> "Iterator[Database]":
     """Open the database of the settings. What goes wrong ends the command with one line."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from app import tables  # noqa: F401  foreign keys resolve only once every table is known
-    from app.db.engine import Database, make_engine
+    from app.db.engine import Database, DatabaseFailure, make_engine
     from app.errors import AppError
     from app.settings import Settings
 
@@ -90,7 +88,7 @@ def _database(data: Path | None) -> "Iterator[Database]":
     except AppError as error:
         typer.echo(f"mixsd: {error} [{error.code}]", err=True)
         raise typer.Exit(1) from error
-    except SQLAlchemyError as error:
+    except DatabaseFailure as error:
         typer.echo(
             "mixsd: the database does not answer, or has an old schema: see that it runs, "
             f"then `mixsd db upgrade` ({type(error).__name__})",

@@ -165,8 +165,7 @@ def _refuse_strangers(database: "Database", settings: "Settings", host: str) -> 
 
     A database that does not answer now is no reason: until it does, nobody is let in.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
+    from app.db.engine import DatabaseFailure
     from app.projects.keyring import needs_first_key
     from app.settings import AuthMode
     from app.web.access import is_loopback
@@ -184,7 +183,7 @@ def _refuse_strangers(database: "Database", settings: "Settings", host: str) -> 
                 "Or set MIXSD_AUTH: `required`, or `off` if what stands in front of it knows its users; "
                 "or listen on 127.0.0.1"
             )
-    except SQLAlchemyError as error:
+    except DatabaseFailure as error:
         typer.echo(f"mixsd: cannot look for API keys yet ({type(error).__name__})", err=True)
 
 

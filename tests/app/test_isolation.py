@@ -114,8 +114,11 @@ def holds_any_of(text: str, team: Team) -> list[str]:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [(method, path) for method, path in OPERATIONS if set(names_in(method, path, "path")) - OF_NOBODY],
-    ids=" ".join,
+    [
+        pytest.param(method, path, id=f"{method} {path}")
+        for method, path in OPERATIONS
+        if set(names_in(method, path, "path")) - OF_NOBODY
+    ],
 )
 def test_what_belongs_to_others_does_not_exist(ours: Team, theirs: Team, method: str, path: str) -> None:
     body = body_of(method, path)
@@ -132,8 +135,11 @@ def test_what_belongs_to_others_does_not_exist(ours: Team, theirs: Team, method:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [(method, path) for method, path in OPERATIONS if not set(names_in(method, path, "path")) - OF_NOBODY],
-    ids=" ".join,
+    [
+        pytest.param(method, path, id=f"{method} {path}")
+        for method, path in OPERATIONS
+        if not set(names_in(method, path, "path")) - OF_NOBODY
+    ],
 )
 def test_lists_and_answers_hold_nothing_of_others(ours: Team, theirs: Team, method: str, path: str) -> None:
     body = body_of(method, path)

@@ -1,14 +1,18 @@
 """Projects and their keys over HTTP."""
 
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app import access
 from app.access import Scope
 from app.db.engine import Database
 from app.jobs.states import JobStatus
+from app.projects import errors
 from app.projects.models import DEFAULT_PROJECT
 from app.settings import AuthMode, Settings
 from tests.app.keys import a_client, a_key
@@ -243,3 +247,13 @@ def test_the_last_key_of_a_project_can_be_replaced_from_the_command_line(
     again = a_client(api, a_key(database, "search", scopes=[Scope.ADMIN]).secret)
 
     assert len(again.get("/api-keys").json()["data"]) == 2
+
+
+@pytest.mark.parametrize("module", [access, errors], ids=["access", "projects"])
+def test_every_code_is_documented(module: ModuleType) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "access.md").read_text()
+    found = {getattr(kind, "code", None) for kind in vars(module).values() if isinstance(kind, type)}
+    codes = {code for code in found if isinstance(code, str)}
+
+    assert len(codes) >= 6
+    assert {code for code in codes if f"`{code}`" not in page} == set()
