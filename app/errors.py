@@ -69,7 +69,17 @@ class InvalidError(AppError):
 
 
 class TooManyError(AppError):
-    """The caller has used up a rate limit or a quota."""
+    """The caller has used up a rate limit or a quota.
+
+    `retry_after` is the number of seconds after which trying again makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.retry_after)}
 
 
 class UnavailableError(AppError):

@@ -16,6 +16,7 @@ AdapterId = NewType("AdapterId", str)
 EvaluationId = NewType("EvaluationId", str)
 CheckpointId = NewType("CheckpointId", str)
 EventId = NewType("EventId", str)
+ApiKeyId = NewType("ApiKeyId", str)
 
 
 def new_id(prefix: str, *, now: datetime) -> str:

@@ -1,8 +1,16 @@
 """Logs: structlog to stderr. Standard output is for data."""
 
+import re
 import sys
+from typing import Any, Final
 
 import structlog
+
+_SECRETS: Final = re.compile(
+    r"(?P<kept>mixsd_[0-9A-Za-z]{8}_)[0-9A-Za-z]+"  # our keys, whose beginning may be seen
+    r"|(?P<scheme>(?i:bearer|basic) )[A-Za-z0-9._~+/=-]+"
+    r"|(?P<user>://[^/\s:@]*:)[^/\s@]+(?=@)"
+)
 
 
 def configure(*, json: bool) -> None:
@@ -18,10 +26,26 @@ def configure(*, json: bool) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(lines if json else [plain]),
+            _without_secrets,
         ],
         logger_factory=_to_stderr,
         cache_logger_on_first_use=False,
     )
+
+
+def redacted(text: str) -> str:
+    """Return the text without keys, credentials of a request, or passwords in addresses.
+
+    Example:
+        >>> redacted("GET with Bearer abc from redis://:hunter2@cache/0")
+        'GET with Bearer *** from redis://:***@cache/0'
+    """
+    return _SECRETS.sub(lambda found: f"{found['kept'] or found['scheme'] or found['user']}***", text)
+
+
+def _without_secrets(_logger: Any, _method: str, line: Any) -> str:
+    """Last of all, so that nothing comes behind it: also messages of exceptions are covered."""
+    return redacted(line)
 
 
 def _to_stderr(*_: object) -> structlog.WriteLogger:

@@ -1,6 +1,7 @@
 """Process configuration, read once from the environment."""
 
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -21,6 +22,14 @@ Seconds = Annotated[timedelta, BeforeValidator(_number)]
 
 def _seconds(value: float) -> timedelta:
     return timedelta(seconds=value)
+
+
+class AuthMode(StrEnum):
+    """When an API key is asked for."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
 
 
 class Settings(BaseSettings):
@@ -82,6 +91,38 @@ class Settings(BaseSettings):
         "are GPUs, 1 without.",
     )
     log_json: bool = Field(default=False, description="Write logs as JSON lines instead of text.")
+
+    auth: AuthMode = Field(
+        default=AuthMode.AUTO,
+        description="When API keys are asked for. `auto`: as soon as one was ever made; until then only this "
+        "machine is answered, and the API refuses to listen for others. `required`: always. `off`: never.",
+    )
+    key_cache: Seconds = Field(
+        default=_seconds(5),
+        ge=timedelta(0),
+        description="How long a process of the API trusts a key without looking again: so long may a revoked "
+        "one still work.",
+    )
+    rate_limit: int = Field(
+        default=6000,
+        ge=0,
+        description="Requests a minute for each key; without keys, for each address. 0: any number.",
+    )
+    quota_running_jobs: int = Field(
+        default=0, ge=0, description="Jobs of a project that run at the same time. 0: any number."
+    )
+    quota_queued_jobs: int = Field(
+        default=0, ge=0, description="Jobs of a project that wait or are paused. 0: any number."
+    )
+    quota_gpu_seconds: int = Field(
+        default=0,
+        ge=0,
+        description="Seconds that the jobs of a project may run in a day, which begins at midnight UTC. "
+        "0: any number.",
+    )
+    quota_stored_bytes: int = Field(
+        default=0, ge=0, description="Size of all adapters of a project. 0: any size."
+    )
 
     max_body_bytes: int = Field(
         default=1_000_000, ge=1000, description="Largest JSON body of a request, in bytes."

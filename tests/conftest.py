@@ -11,6 +11,7 @@ from sqlalchemy import Engine, create_engine, delete, make_url, text
 
 import migrations
 from app.db.engine import Database, make_engine
+from app.projects.models import DEFAULT_PROJECT, Project
 from app.tables import Base
 from tests import servers
 
@@ -78,5 +79,7 @@ def database(engine: Engine) -> Iterator[Database]:
     yield Database(engine)
     with engine.begin() as connection:
         for table in reversed(Base.metadata.sorted_tables):
-            if table.name != "projects":
-                connection.execute(delete(table))
+            rows = delete(table)
+            connection.execute(
+                rows.where(Project.id != DEFAULT_PROJECT) if table.name == "projects" else rows
+            )

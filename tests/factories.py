@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from app.db.engine import Database
 from app.fact_sets.models import FactRow, FactSet, FactSetStatus
-from app.ids import FactSetId, JobId, new_id
+from app.ids import FactSetId, JobId, ProjectId, new_id
 from app.jobs.models import Job
 from app.jobs.states import JobStatus
 from app.projects.models import DEFAULT_PROJECT
@@ -15,11 +15,11 @@ from app.projects.models import DEFAULT_PROJECT
 NOW: Final = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 
 
-def a_fact_set(database: Database, n: int = 2) -> FactSet:
+def a_fact_set(database: Database, n: int = 2, project_id: ProjectId = DEFAULT_PROJECT) -> FactSet:
     """A stored set of `n` facts about invented rivers."""
     fact_set = FactSet(
         id=FactSetId(new_id("fset", now=NOW)),
-        project_id=DEFAULT_PROJECT,
+        project_id=project_id,
         name="rivers",
         status=FactSetStatus.READY,
         n_facts=n,

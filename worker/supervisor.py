@@ -24,6 +24,7 @@ from app.db.engine import Database
 from app.jobs import leases
 from app.jobs.leases import Claim, Ended, Failure
 from app.jobs.models import Job
+from app.projects.quotas import Quotas
 from app.settings import Settings
 from mixsd.config import TrainConfig
 from worker.child import Child
@@ -110,6 +111,7 @@ class Supervisor:
                 version=VERSION,
                 now=self._database.now(session),
                 lease=self._settings.lease,
+                defaults=Quotas.by_default(self._settings),
             )
 
     def _attend(self, claim: Claim, claimed_at: float) -> None:

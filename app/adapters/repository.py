@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.adapters.errors import (
@@ -40,6 +40,14 @@ def list_adapters(
     if job_id is not None:
         statement = statement.where(Adapter.job_id == job_id)
     return session.scalars(cut_by(statement, Adapter.id, cut)).all()
+
+
+def stored_bytes(session: Session, project_id: ProjectId) -> int:
+    """Return the size of all adapters of the project."""
+    statement = select(func.coalesce(func.sum(Adapter.bytes), 0)).where(
+        Adapter.project_id == project_id, Adapter.status != AdapterStatus.DELETED
+    )
+    return int(session.scalars(statement).one())
 
 
 def ids_by_job(session: Session, job_ids: Sequence[JobId]) -> Mapping[JobId, AdapterId]:

@@ -9,7 +9,16 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from app.ids import AdapterId, CheckpointId, EvaluationId, EventId, FactSetId, JobId, ProjectId
+from app.ids import (
+    AdapterId,
+    ApiKeyId,
+    CheckpointId,
+    EvaluationId,
+    EventId,
+    FactSetId,
+    JobId,
+    ProjectId,
+)
 
 JsonObject = dict[str, Any]
 JsonList = list[Any]
@@ -86,4 +95,5 @@ class Base(DeclarativeBase):
         EvaluationId: String(40),
         CheckpointId: String(40),
         EventId: String(40),
+        ApiKeyId: String(40),
     }

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.clock import Clock, utc_now
+
+DatabaseFailure = SQLAlchemyError
+"""Whatever goes wrong between us and the database, for those who know no SQL."""
 
 
 class Database:

@@ -18,10 +18,11 @@ from app.events import repository as events
 from app.events.models import Level
 from app.events.repository import NewEvent
 from app.ids import JobId
-from app.jobs import attempts
+from app.jobs import attempts, quotas
 from app.jobs.errors import LeaseLostError
 from app.jobs.models import Job
 from app.jobs.states import OWNED, JobStatus
+from app.projects.quotas import NONE, Quotas
 
 CRASH_LIMIT: Final = 3
 """Crashes in a row, without progress in between, after which a job fails for good."""
@@ -75,9 +76,21 @@ def _owned(job_id: JobId, fence: int) -> ColumnElement[bool]:
 
 
 def claim(
-    session: Session, *, queue: str, owner: str, version: int, now: datetime, lease: timedelta
+    session: Session,
+    *,
+    queue: str,
+    owner: str,
+    version: int,
+    now: datetime,
+    lease: timedelta,
+    defaults: Quotas = NONE,
 ) -> Claim | None:
-    """Take the first due job of `queue`, by priority and then by age. None if there is none."""
+    """Take the first due job of `queue`, by priority and then by age. None if there is none.
+
+    Projects that have used up what they may have are passed over; `defaults` holds for those
+    without quotas of their own.
+    """
+    held_back = quotas.held_back(session, defaults, queue=queue, now=now)
     first = (
         select(Job.id)
         .where(
@@ -85,6 +98,7 @@ def claim(
             Job.queue == queue,
             Job.next_run_at <= now,
             Job.min_worker_version <= version,
+            Job.project_id.not_in(held_back),
         )
         .order_by(Job.priority.desc(), Job.next_run_at, Job.id)
         .limit(1)
@@ -107,11 +121,12 @@ def claim(
             started_at=case((Job.started_at.is_(None), now), else_=Job.started_at),
             event_seq=Job.event_seq + 1,
         )
-        .returning(Job.id, Job.fence, Job.attempt, Job.event_seq)
+        .returning(Job.id, Job.project_id, Job.fence, Job.attempt, Job.event_seq)
     )
     row = session.execute(statement).one_or_none()
     if row is None:
         return None
+    quotas.begin_span(session, row.id, row.project_id, row.fence, now)
     attempts.open_attempt(session, row.id, row.attempt, owner, now)
     started = NewEvent("job.started", f"attempt {row.attempt} started")
     events.append(session, row.id, [started], last_seq=row.event_seq, attempt=row.attempt, now=now)
@@ -214,6 +229,7 @@ def publish(
     row = session.execute(statement).one_or_none()
     if row is None:
         return False
+    quotas.end_span(session, job_id, now)
     attempts.close_attempt(session, job_id, row.attempt, "succeeded", now)
     events.append(session, job_id, new_events, last_seq=row.event_seq, attempt=row.attempt, now=now)
     return True
@@ -352,6 +368,7 @@ def _end_all(
     )
     ended = []
     for row in session.execute(statement).all():
+        quotas.end_span(session, row.id, now)
         kind, level = _OUTCOMES[row.status]
         happened = [*before, NewEvent(kind, why, level=level)]
         events.append(session, row.id, happened, last_seq=row.event_seq, attempt=row.attempt, now=now)

@@ -102,6 +102,13 @@ class Job(Base):
             sqlite_where=text(f"status IN {_OWNED}"),
         ),
         Index(None, "project_id", "id"),
+        Index(
+            "ix_jobs_unfinished",
+            "project_id",
+            "status",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
     )
 
     @property
@@ -120,6 +127,23 @@ class JobAttempt(Base):
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
+
+
+class WorkSpan(Base):
+    """A time in which a worker held a job: what a project is charged for, also once the job is deleted.
+
+    `ended_at` is null while it goes on, of which each job has one at most.
+    """
+
+    __tablename__ = "work_spans"
+
+    job_id: Mapped[JobId] = mapped_column(primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id"))
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "project_id", "ended_at"),)
 
 
 class JobPhase(Base):

@@ -12,6 +12,7 @@ from app.jobs.models import GPU_QUEUE
 from app.jobs.requests import JobChange, JobCreate, JobRetry
 from app.jobs.schemas import AttemptRead, CheckpointRead, JobRead
 from app.jobs.states import Action, JobStatus
+from app.projects.quotas import Quotas
 from app.web.body import StrictRoute
 from app.web.deps import DatabaseDep, DispatcherDep, ProjectDep, SettingsDep
 from app.web.paging import IdCutDep, NumberCutDep, Page
@@ -41,6 +42,7 @@ def create_job(
         request=body,
         allowed_models=settings.allowed_models,
         max_facts=settings.max_facts,
+        defaults=Quotas.by_default(settings),
     )
     background.add_task(dispatcher.hint, GPU_QUEUE)
     response.headers["Location"] = request.app.url_path_for("get_job", job_id=job.id)
@@ -113,10 +115,17 @@ def retry_job(
     project_id: ProjectDep,
     database: DatabaseDep,
     dispatcher: DispatcherDep,
+    settings: SettingsDep,
     body: JobRetry = _FROM_CHECKPOINT,
 ) -> JobRead:
     """Queue a job that failed or was cancelled again, as a new attempt."""
-    job = service.retry_job(database, project_id=project_id, job_id=job_id, start=body.start)
+    job = service.retry_job(
+        database,
+        project_id=project_id,
+        job_id=job_id,
+        start=body.start,
+        defaults=Quotas.by_default(settings),
+    )
     background.add_task(dispatcher.hint, GPU_QUEUE)
     return job
 

@@ -19,12 +19,13 @@ from app.fact_sets import repository as fact_sets
 from app.fact_sets.models import FactSet
 from app.fact_sets.reading import Upload
 from app.ids import JobId, ProjectId, new_id
-from app.jobs import attempts, repository
+from app.jobs import attempts, quotas, repository
 from app.jobs.errors import SuiteNotMeasuredError
 from app.jobs.models import GPU_QUEUE, Checkpoint, Job, JobAttempt
 from app.jobs.requests import JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
 from app.jobs.states import Action, JobStatus
+from app.projects.quotas import NONE, Quotas
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ def create_job(
     request: JobCreate,
     allowed_models: Collection[str],
     max_facts: int,
+    defaults: Quotas = NONE,
 ) -> JobRead:
     """Store a new job, and with it the fact set if the facts came along.
 
@@ -47,11 +49,14 @@ def create_job(
         TooManyFactsError: There are too many of them.
         FactSetNotFoundError: The project has no such fact set.
         SuiteNotMeasuredError: The gate is on a suite that the facts have no question of.
+        QuotaExceededError: The project has used up what it may have; `defaults` holds for one
+            without quotas of its own.
     """
     revision = revision_for(request.base_model, request.revision, allowed=allowed_models)
     upload = None if request.facts is None else reading.read_inline(request.facts, max_facts=max_facts)
     with database.begin() as session:
         now = database.now(session)
+        quotas.check_may_queue(session, project_id, defaults, now=now)
         fact_set = _fact_set(session, request, upload, project_id=project_id, now=now)
         _check_gate(session, request, fact_set)
         job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
@@ -164,7 +169,14 @@ def act_on_job(database: Database, *, project_id: ProjectId, job_id: JobId, acti
     return shown
 
 
-def retry_job(database: Database, *, project_id: ProjectId, job_id: JobId, start: RetryFrom) -> JobRead:
+def retry_job(
+    database: Database,
+    *,
+    project_id: ProjectId,
+    job_id: JobId,
+    start: RetryFrom,
+    defaults: Quotas = NONE,
+) -> JobRead:
     """Open a job that failed or was cancelled again, for a new attempt.
 
     It goes on from what was made before, or does everything anew.
@@ -172,9 +184,12 @@ def retry_job(database: Database, *, project_id: ProjectId, job_id: JobId, start
     Raises:
         JobNotFoundError: The project has no such job.
         JobStateConflictError: The job has not failed, nor was it cancelled.
+        QuotaExceededError: The project has used up what it may have.
     """
     with database.begin() as session:
         now = database.now(session)
+        repository.get_job(session, job_id, project_id=project_id)
+        quotas.check_may_queue(session, project_id, defaults, now=now)
         data = {"from": str(start)}
         job = repository.act(session, job_id, Action.RETRY, project_id=project_id, now=now, data=data)
         if start is RetryFrom.START:

@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from app.access import Caller, Doorkeeper
 from app.clock import Clock
 from app.db.engine import Database
 from app.ids import ProjectId
@@ -32,9 +33,18 @@ def _clock(request: Request) -> Clock:
     return cast(Clock, request.app.state.clock)
 
 
+def _doorkeeper(request: Request) -> Doorkeeper:
+    return cast(Doorkeeper, request.app.state.doorkeeper)
+
+
+def _caller(request: Request) -> Caller:
+    """Return who asks, as `app.web.access` has found out."""
+    return cast(Caller, request.state.caller)
+
+
 def _project(request: Request) -> ProjectId:
-    """Return the project that the request acts for: without keys there is one."""
-    return cast(ProjectId, request.app.state.project_id)
+    """Return the project that the request acts for: that of the key."""
+    return _caller(request).project_id
 
 
 DatabaseDep = Annotated[Database, Depends(_database)]
@@ -42,4 +52,6 @@ StoreDep = Annotated[ArtifactStore, Depends(_store)]
 DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 ClockDep = Annotated[Clock, Depends(_clock)]
+DoorkeeperDep = Annotated[Doorkeeper, Depends(_doorkeeper)]
+CallerDep = Annotated[Caller, Depends(_caller)]
 ProjectDep = Annotated[ProjectId, Depends(_project)]

@@ -29,6 +29,10 @@ _CODES: Final = {
     "too_long": "too_long",
     "string_pattern_mismatch": "bad_format",
     "string_unicode": "invalid_unicode",
+    "timezone_aware": "bad_format",
+    "datetime_parsing": "bad_format",
+    "datetime_from_date_parsing": "bad_format",
+    "datetime_object_invalid": "bad_format",
 }
 _MAX_STEP: Final = 64
 

@@ -86,6 +86,9 @@ class Problem(BaseModel):
     code: str
     request_id: str
     allowed_actions: list[str] | None = None
+    quota: str | None = Field(
+        default=None, description="The quota that is used up, as `GET /quota` names it."
+    )
     errors: list[InputError] | None = None
     total_errors: int | None = None
 
@@ -102,11 +105,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Register the handlers. Unexpected exceptions are logged and never described to the client."""
-    app.add_exception_handler(errors.AppError, _expected)
+    app.add_exception_handler(errors.AppError, expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _by_the_framework)
-    app.add_exception_handler(PoolTimeoutError, _database)
-    app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(PoolTimeoutError, of_database)
+    app.add_exception_handler(DBAPIError, of_database)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -114,15 +117,13 @@ def status_of(error: errors.AppError) -> HTTPStatus:
     return next(status for kind, status in STATUS.items() if isinstance(error, kind))
 
 
-def answer_to(
-    request: Request, error: errors.AppError, headers: Mapping[str, str] = MappingProxyType({})
-) -> JSONResponse:
+def answer_to(request: Request, error: errors.AppError) -> JSONResponse:
     """Return the problem document of an expected failure."""
-    headers = {**error.headers(), **headers}
-    return _answer(request, status_of(error), error.code, str(error), headers, error.members())
+    return _answer(request, status_of(error), error.code, str(error), error.headers(), error.members())
 
 
-def _expected(request: Request, error: Exception) -> JSONResponse:
+def expected(request: Request, error: Exception) -> JSONResponse:
+    """Answer an expected failure."""
     assert isinstance(error, errors.AppError)  # noqa: S101  as it was registered
     return answer_to(request, error)
 
@@ -141,7 +142,7 @@ def _by_the_framework(request: Request, error: Exception) -> JSONResponse:
     return _answer(request, status, status.name.lower(), error.detail, error.headers or {})
 
 
-def _database(request: Request, error: Exception) -> JSONResponse:
+def of_database(request: Request, error: Exception) -> JSONResponse:
     """Tell a database that is full or away from a bug in a statement."""
     if _is_full(error):
         detail = "the database has no room left; nothing was stored"

@@ -1,7 +1,7 @@
 """idempotency keys
 
-Revision ID: 0004_idempotency_keys
-Revises: 0003_gates
+Revision ID: 0005_idempotency_keys
+Revises: 0004_api_keys
 Create Date: 2026-11-25 01:20:00.000000
 
 """
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0004_idempotency_keys"
-down_revision: str | Sequence[str] | None = "0003_gates"
+revision: str = "0005_idempotency_keys"
+down_revision: str | Sequence[str] | None = "0004_api_keys"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -12,6 +12,7 @@ import typer
 from mixsd.cli import analyse, benchmark, compare, library, service
 from mixsd.cli.corpus import corpus
 from mixsd.cli.facts import facts as facts_commands
+from mixsd.cli.keys import keys
 from mixsd.cli.models import models
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -23,6 +24,7 @@ cli.add_typer(benchmark.cli)
 cli.add_typer(corpus, name="corpus")
 cli.add_typer(facts_commands, name="facts")
 cli.add_typer(models, name="models")
+cli.add_typer(keys, name="keys")
 
 
 @cli.callback()
@@ -41,10 +43,13 @@ def run_demo(
     ),
     model: Annotated[str, typer.Option(help="Base model.")] = "smollm2-135m-instruct",
     url: Annotated[str, typer.Option(help="Use the service that runs there and start none.")] = "",
+    key: Annotated[
+        str, typer.Option(envvar="MIXSD_API_KEY", show_default=False, help="API key for that service.")
+    ] = "",
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Serve on after the report, until Ctrl-C.")] = False,
 ) -> None:
     """Teach a real model some invented facts, and show what it learned and what it lost."""
     from mixsd.cli import demo
 
-    demo.run(data=data, port=port, facts=facts, model=model, url=url, keep=keep)
+    demo.run(data=data, port=port, facts=facts, model=model, url=url, key=key, keep=keep)

@@ -81,11 +81,12 @@ def service(
     """Run a service on the folder `data` and stop it at the end, however the block ends.
 
     It is a session of its own, so that Ctrl-C in the terminal reaches us alone and we end it in
-    order. It keeps to `data`: a database that the environment names is not touched.
+    order. It keeps to `data`: a database that the environment names is not touched. Nothing but this
+    machine reaches it, so it asks for no key.
     """
     port = port or free_port()
     log = data / "log.txt"
-    environment = {**os.environ, "MIXSD_DATABASE_URL": ""}
+    environment = {**os.environ, "MIXSD_DATABASE_URL": "", "MIXSD_AUTH": "auto"}
     environment.pop("MIXSD_REDIS_URL", None)
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -31,17 +31,17 @@ LOG_WIDTH: Final = 140
 USER_PORT: Final = 8000
 
 
-def run(*, data: Path, port: int, facts: Path, model: str, url: str, keep: bool) -> None:
+def run(*, data: Path, port: int, facts: Path, model: str, url: str, key: str, keep: bool) -> None:
     """Do what `mixsd demo` says, and exit with status 1 and one message if it fails."""
     try:
         with ended_in_order():
-            _run(data, port, facts, model, url, keep=keep)
+            _run(data, port, facts, model, url, key, keep=keep)
     except (MixsdError, OSError) as error:
         typer.echo(f"mixsd demo: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-def _run(data: Path, port: int, facts: Path, model: str, url: str, *, keep: bool) -> None:
+def _run(data: Path, port: int, facts: Path, model: str, url: str, key: str, *, keep: bool) -> None:
     request = {
         "name": "demo",
         "base_model": model,
@@ -50,7 +50,7 @@ def _run(data: Path, port: int, facts: Path, model: str, url: str, *, keep: bool
     }
     data = fresh_folder(data)
     if url:
-        with Client(url) as client:
+        with Client(url, key=key) as client:
             _teach(client, request, data)
         return
     _pull(model)

@@ -46,6 +46,7 @@ def up(
     try:
         worker.acquire()
         _upgrade(database)
+        _refuse_strangers(database, settings, host)
         worker.start()
         _serve(database, settings, NullDispatcher(), listener)
     except DataFolderInUseError as error:
@@ -66,7 +67,9 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     settings = Settings()
     log.configure(json=settings.log_json)
     with _listen(host, port) as listener:
-        _serve(Database(make_engine(settings.database)), settings, _dispatcher(settings), listener)
+        database = Database(make_engine(settings.database))
+        _refuse_strangers(database, settings, host)
+        _serve(database, settings, _dispatcher(settings), listener)
 
 
 @cli.command()
@@ -155,6 +158,33 @@ def _serve(
     api = build_app(database, LocalStore(settings.artifact_dir), dispatcher, settings)
     config = uvicorn.Config(api, log_config=None, timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _refuse_strangers(database: "Database", settings: "Settings", host: str) -> None:
+    """End here rather than listen for others while whoever comes may do everything.
+
+    A database that does not answer now is no reason: until it does, nobody is let in.
+    """
+    from app.db.engine import DatabaseFailure
+    from app.projects.keyring import needs_first_key
+    from app.settings import AuthMode
+    from app.web.access import is_loopback
+
+    if host == "localhost" or is_loopback(host):
+        return
+    if settings.auth is AuthMode.OFF:
+        typer.echo(f"mixsd: MIXSD_AUTH is off: whoever reaches {host} may do everything", err=True)
+        return
+    try:
+        if settings.auth is AuthMode.AUTO and needs_first_key(database):
+            _refuse(
+                f"there is no API key yet, so the API does not listen on {host}. "
+                "Make one: `mixsd keys create --project default --scopes read,write,admin`. "
+                "Or set MIXSD_AUTH: `required`, or `off` if what stands in front of it knows its users; "
+                "or listen on 127.0.0.1"
+            )
+    except DatabaseFailure as error:
+        typer.echo(f"mixsd: cannot look for API keys yet ({type(error).__name__})", err=True)
 
 
 def _refuse(message: str) -> NoReturn:

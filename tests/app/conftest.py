@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from app import log
 from app.db.engine import Database
 from app.main import build_app
-from app.settings import Settings
+from app.settings import AuthMode, Settings
 from app.storage import LocalStore
 
 
@@ -39,6 +39,8 @@ def settings(tmp_path: Path) -> Settings:
         max_body_bytes=100_000,
         max_upload_bytes=200_000,
         max_facts=1000,
+        auth=AuthMode.OFF,
+        rate_limit=0,
     )
 
 

@@ -40,7 +40,7 @@ def a_published_job(
 ) -> Published:
     if gate and gate["status"] == "failed":
         status = AdapterStatus.QUARANTINED
-    fact_set = a_fact_set(database, n=len(OUTCOMES))
+    fact_set = a_fact_set(database, n=len(OUTCOMES), project_id=project_id)
     job_id = a_job(
         database,
         fact_set.id,
@@ -121,7 +121,8 @@ def supervision_of(job_id: JobId, place: int, generation: int = 0) -> Supervisio
 
 
 def another_project(database: Database) -> ProjectId:
-    project = Project(id=ProjectId(new_id("prj", now=NOW)), name="another", created_at=NOW)
+    project_id = ProjectId(new_id("prj", now=NOW))
+    project = Project(id=project_id, name=f"another {project_id}", created_at=NOW)
     with database.begin() as session:
         session.add(project)
     return project.id

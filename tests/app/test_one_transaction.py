@@ -23,7 +23,7 @@ def nothing_stays(database: Database) -> Iterator[None]:
 
 def add(database: Database, name: str, *, fails: bool = False) -> None:
     with database.begin() as session:
-        session.add(Project(id=ProjectId(f"prj_{name}"), name="made here", created_at=NOW))
+        session.add(Project(id=ProjectId(f"prj_{name}"), name=name, created_at=NOW))
         session.flush()
         if fails:
             raise ZeroDivisionError

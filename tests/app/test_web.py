@@ -18,11 +18,13 @@ import migrations
 from app.contract import contract
 from app.db.engine import Database, make_engine
 from app.main import build_app
+from app.projects.models import DEFAULT_PROJECT
 from app.settings import Settings
 from app.storage import LocalStore
 from app.web import health
 from app.web.health import NotReadyError
 from tests.app.conftest import ListeningDispatcher
+from tests.app.keys import a_key
 from tests.app.published import a_published_job
 
 ROOT = Path(__file__).parents[2]
@@ -259,6 +261,9 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
         POST /adapters/{adapter_id}/release,
         GET /adapters/{adapter_id}/download, GET /adapters/{adapter_id}/files,
+        POST /projects, GET /projects, GET /projects/{project_id}, PATCH /projects/{project_id},
+        DELETE /projects/{project_id}, POST /api-keys, GET /api-keys, GET /api-keys/{key_id},
+        PATCH /api-keys/{key_id}, DELETE /api-keys/{key_id}, GET /quota, GET /usage,
         GET /adapters/{adapter_id}/files/{path}, GET /healthz, GET /readyz, GET /version
     """
     documented = {f"{method} {path}" for path, method, _ in operations(api)}
@@ -304,6 +309,11 @@ def test_examples_in_the_contract_are_accepted(api: FastAPI, client: TestClient)
     assert client.post("/fact-sets", json=schemas["FactSetCreate"]["examples"][0]).status_code == 201
     release = client.post("/adapters/adp_0/release", json=schemas["AdapterRelease"]["examples"][0])
     assert release.status_code == 404
+    for path, name in (("/projects", "ProjectCreate"), ("/api-keys", "ApiKeyCreate")):
+        created = client.post(path, json=schemas[name]["examples"][0])
+        assert created.status_code == 201
+        update = schemas[name.replace("Create", "Update")]["examples"][0]
+        assert client.patch(f"{path}/{created.json()['id']}", json=update).status_code == 200
 
 
 def test_every_documented_read_works(
@@ -316,10 +326,12 @@ def test_every_documented_read_works(
         "fact_set_id": published.fact_set_id,
         "model_id": "smollm2-135m-instruct",
         "path": "README.md",
+        "project_id": DEFAULT_PROJECT,
+        "key_id": a_key(database).id,
     }
 
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
     reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 22
+    assert len(reads) == 27
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)

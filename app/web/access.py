@@ -1,0 +1,156 @@
+"""The door: who is let in, to do what, and how often. It stands before routes and bodies.
+
+Whatever is not named in `OPEN` needs a key, so a new route is shut until it is opened here.
+"""
+
+import ipaddress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import access
+from app.access import Caller, Doorkeeper, KeyNeededError, MissingScopeError
+from app.errors import AppError, UnauthenticatedError
+from app.web import problems
+from app.web.headers import DOCS_PATH
+from app.web.rates import RateLimiter, Window
+
+OPEN: Final = frozenset({"/healthz", "/readyz", "/version", "/openapi.json", DOCS_PATH})
+"""Answered without a key, and as often as anybody likes."""
+
+_ADMIN: Final = frozenset({"projects", "api-keys"})
+"""First parts of paths behind which only administrators work."""
+
+_READING: Final = frozenset({"/fact-sets/validate", "/jobs/estimate", "/models/check"})
+"""POST requests that change nothing."""
+
+
+def scope_of(method: str, path: str) -> access.Scope | None:
+    """Return what a request needs; None if it needs no key at all."""
+    if path in OPEN:
+        return None
+    if path.lstrip("/").partition("/")[0] in _ADMIN:
+        return access.Scope.ADMIN
+    if method in {"GET", "HEAD"} or path in _READING:
+        return access.Scope.READ
+    return access.Scope.WRITE
+
+
+class AccessControl:
+    """Puts the caller on `request.state.caller`, or answers in place of the application."""
+
+    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper, limiter: RateLimiter) -> None:
+        self._app = app
+        self._doorkeeper = doorkeeper
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        needed = scope_of(scope["method"], _path_of(scope)) if scope["type"] == "http" else None
+        if needed is None:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            caller, window = await self._admit(request)
+            caller.require(needed)
+        except AppError as error:
+            refusal = problems.expected(request, error)
+            refusal.headers.update(_challenge(error))
+            await refusal(scope, receive, send)
+            return
+        except SQLAlchemyError as error:
+            await problems.of_database(request, error)(scope, receive, send)
+            return
+        await self._pass_on(caller, window, scope, receive, send)
+
+    async def _pass_on(
+        self, caller: Caller, window: Window | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        headers = window.headers() if window is not None else {}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(headers)
+            await send(message)
+
+        scope.setdefault("state", {})["caller"] = caller
+        with structlog.contextvars.bound_contextvars(project_id=caller.project_id, key_id=caller.key_id):
+            await self._app(scope, receive, send_with_headers)
+        if self._doorkeeper.is_due(caller):
+            await run_in_threadpool(self._doorkeeper.note_use, caller)
+
+    async def _admit(self, request: Request) -> tuple[Caller, Window | None]:
+        """Find out who asks, without a thread where nothing has to be waited for."""
+        address = request.client.host if request.client else "nowhere"
+        shown, is_local = _secret_of(request), is_loopback(address)
+        if self._limiter.waits:
+            return await run_in_threadpool(self._look_up, shown, address, is_local=is_local)
+        with self._strangers_counted(address):
+            caller = self._doorkeeper.known(shown, is_local=is_local)
+        if caller is None:
+            return await run_in_threadpool(self._look_up, shown, address, is_local=is_local)
+        return caller, self._count(caller, address)
+
+    def _look_up(self, shown: str | None, address: str, *, is_local: bool) -> tuple[Caller, Window | None]:
+        with self._strangers_counted(address):
+            caller = self._doorkeeper.admit(shown, is_local=is_local)
+        return caller, self._count(caller, address)
+
+    def _count(self, caller: Caller, address: str) -> Window | None:
+        return self._limiter.hit(f"key/{caller.key_id}" if caller.key_id else f"address/{address}")
+
+    @contextmanager
+    def _strangers_counted(self, address: str) -> Generator[None]:
+        """Let nobody try keys without end."""
+        try:
+            yield
+        except UnauthenticatedError:
+            self._limiter.hit(f"address/{address}")
+            raise
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path that the routes go by: without the one that the service is mounted at."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether an address is of the machine itself. Names are not looked up.
+
+    Example:
+        >>> [is_loopback(a) for a in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "localhost")]
+        [True, True, True, False, False]
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback
+
+
+def _secret_of(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
+
+
+def _challenge(error: AppError) -> Mapping[str, str]:
+    """Say what kind of key is wanted, as RFC 6750 has it."""
+    match error:
+        case KeyNeededError():
+            said = ""
+        case UnauthenticatedError():
+            said = ', error="invalid_token"'
+        case MissingScopeError(scope=scope):
+            said = f', error="insufficient_scope", scope="{scope}"'
+        case _:
+            return {}
+    return {"WWW-Authenticate": f'Bearer realm="mixsd"{said}'}
