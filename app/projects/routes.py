@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
 
+from app.idempotency.once import once
 from app.ids import ApiKeyId, ProjectId
 from app.projects import service
 from app.projects.schemas import (
@@ -31,6 +32,7 @@ OfProject = Annotated[
 @router.post(
     "/projects", status_code=status.HTTP_201_CREATED, responses=problems(*_BODY, 409), tags=["projects"]
 )
+@once
 def create_project(
     body: ProjectCreate,
     request: Request,

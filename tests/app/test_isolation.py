@@ -33,6 +33,9 @@ OPERATIONS: Final = [
 OF_NOBODY: Final = {"model_id", "path"}
 """Parameters that name nothing of a project."""
 
+REFERENCES: Final = {"from": "fact_set_id"}
+"""Queries that name something of a project, and which id that is."""
+
 ABOUT_ONESELF: Final = {("GET", "/quota"), ("GET", "/usage"), ("POST", "/projects")}
 """Operations that take no id at all, and whose answer is no list."""
 
@@ -46,6 +49,10 @@ class Team:
 
     def path(self, template: str) -> str:
         return template.format(**self.ids)
+
+    def query(self, method: str, path: str) -> dict[str, str]:
+        named = names_in(method, path, "query")
+        return {name: self.ids[which] for name, which in REFERENCES.items() if name in named}
 
 
 def a_team(api: FastAPI, database: Database, store: LocalStore, name: str) -> Team:
@@ -121,16 +128,20 @@ def holds_any_of(text: str, team: Team) -> list[str]:
     ],
 )
 def test_what_belongs_to_others_does_not_exist(ours: Team, theirs: Team, method: str, path: str) -> None:
-    body = body_of(method, path)
+    body, query = body_of(method, path), theirs.query(method, path)
 
-    answer = ours.client.request(method, theirs.path(path), json=body)
+    answer = ours.client.request(method, theirs.path(path), params=query, json=body)
 
     assert answer.status_code == 404, answer.text
     assert answer.json()["code"].endswith("_not_found")
-    nothing = ours.client.request(method, path.format(**dict.fromkeys(theirs.ids, "x_0")), json=body)
+    missing = path.format(**dict.fromkeys(theirs.ids, "x_0"))
+    nothing = ours.client.request(method, missing, params=query, json=body)
     assert nothing.json()["code"] == answer.json()["code"]
     if method == "GET":  # and nothing has happened to it
-        assert theirs.client.get(theirs.path(path)).status_code in {200, 409}
+        assert theirs.client.get(theirs.path(path), params=query).status_code in {200, 409}
+    if query:
+        answer = ours.client.request(method, ours.path(path), params=query, json=body)
+        assert (answer.status_code, answer.json()["code"][-10:]) == (404, "_not_found"), answer.text
 
 
 @pytest.mark.parametrize(
@@ -178,10 +189,10 @@ def test_every_parameter_that_names_something_is_tried(ours: Team) -> None:
         for method, path in OPERATIONS
         for place in ("path", "query")
         for name in names_in(method, path, place)
-        if place == "path" or name.endswith("_id")
+        if place == "path" or name.endswith("_id") or name in REFERENCES
     }
 
-    assert named <= ours.ids.keys()
+    assert named <= ours.ids.keys() | REFERENCES.keys()
     assert {name for _, _, name in references_in_bodies()} == {"fact_set_id", "project_id"}
 
 

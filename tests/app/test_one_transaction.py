@@ -17,8 +17,11 @@ from tests.factories import NOW
 def nothing_stays(database: Database) -> Iterator[None]:
     yield
     with database.begin() as session:
-        for row in session.scalars(select(Project).where(Project.name == "made here")):
+        for row in session.scalars(select(Project).where(Project.id.in_(MADE))):
             session.delete(row)
+
+
+MADE = ("prj_a", "prj_b", "prj_c")
 
 
 def add(database: Database, name: str, *, fails: bool = False) -> None:
@@ -31,7 +34,7 @@ def add(database: Database, name: str, *, fails: bool = False) -> None:
 
 def made(database: Database) -> list[str]:
     with database.read() as session:
-        return sorted(session.scalars(select(Project.id).where(Project.name == "made here")))
+        return sorted(session.scalars(select(Project.id).where(Project.id.in_(MADE))))
 
 
 def ignored(_: Session) -> None:

@@ -333,5 +333,5 @@ def test_every_documented_read_works(
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
     reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 27
+    assert len(reads) == 28
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)
