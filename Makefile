@@ -31,7 +31,7 @@ bench: .venv/ready ## Compare SFT with MixSD on the sample facts: a table and a 
 bench-engine: .venv/ready ## Measure the engine against plain decoding, an hour on two cores; prints JSON.
 	$(BIN)/python -m benchmarks.engine --json
 
-paper: .venv/ready ## Make the paper's table with a small model in out/paper, 90 minutes on two cores.
+paper: .venv/ready ## Make the paper's table with a small model in out/paper; by its parts some 90 minutes on two cores.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ml,plots,benchmarks]'
 	$(BIN)/python -m benchmarks.paper --out out/paper
 
