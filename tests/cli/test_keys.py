@@ -101,7 +101,7 @@ def run(command: str, data: Path, host: str, **environment: str) -> subprocess.C
         env={"PATH": "/usr/bin:/bin", "MIXSD_DATA_DIR": str(data), **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

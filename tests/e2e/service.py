@@ -131,7 +131,7 @@ class Service:
         assert answer.headers["Location"] == f"/jobs/{job_id}"
         return job_id
 
-    def until(self, job_id: str, done: Callable[[Json], Any], seconds: float = 60) -> Json:
+    def until(self, job_id: str, done: Callable[[Json], Any], seconds: float = 400) -> Json:
         """Wait for something to become true of a job. A bound on waiting, not on speed."""
         deadline = time.monotonic() + seconds
         while not done(job := self.read(f"/jobs/{job_id}")):
