@@ -180,7 +180,7 @@ class Service:
         return Outcome(self.call("GET", f"/jobs/{job_id}/supervision").content, weights)
 
     def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while True:
             assert process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()

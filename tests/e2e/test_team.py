@@ -106,7 +106,7 @@ def test_a_cancel_takes_effect_within_seconds_in_every_phase(team: Team) -> None
     asked_at: dict[str, float] = {}
     took: dict[str, float] = {}
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while took.keys() != jobs.keys():
         assert time.monotonic() < deadline, (asked_at, took)
         for phase, job_id in jobs.items():

@@ -126,14 +126,14 @@ class Rig:
     def job(self, job_id: JobId) -> Job:
         return the_job(self.database, job_id)
 
-    def until(self, done: Callable[[], Any], seconds: float = 20) -> None:
+    def until(self, done: Callable[[], Any], seconds: float = 90) -> None:
         """Wait for something to become true. A bound on waiting, not on speed."""
         deadline = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < deadline, self._story()
             time.sleep(0.05)
 
-    def until_status(self, job_id: JobId, status: JobStatus, seconds: float = 20) -> Job:
+    def until_status(self, job_id: JobId, status: JobStatus, seconds: float = 90) -> Job:
         self.until(lambda: self.job(job_id).status is status, seconds)
         return self.job(job_id)
 
