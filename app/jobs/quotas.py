@@ -15,13 +15,10 @@ from app.access import QuotaExceededError
 from app.adapters import repository as adapters
 from app.ids import JobId, ProjectId
 from app.jobs.models import Job, WorkSpan
-from app.jobs.states import OWNED, JobStatus
+from app.jobs.states import OWNED, WAITING, JobStatus
 from app.projects import quotas
 from app.projects.models import Project
 from app.projects.quotas import Quotas
-
-WAITING: Final = frozenset({JobStatus.QUEUED, JobStatus.PAUSED})
-"""A paused job is not forgotten: it keeps what it has stored, and will want to run again."""
 
 _DAY: Final = timedelta(days=1)
 _TRY_LATER: Final = 60
@@ -39,7 +36,7 @@ def check_may_queue(session: Session, project_id: ProjectId, defaults: Quotas, *
     limits = quotas.of_project(session, project_id, defaults)
     if limits.queued_jobs:
         quotas.hold(session, project_id)
-        waiting = count(session, project_id, WAITING)
+        waiting = count(session, project_id, WAITING)  # a paused job will want to run again
         if waiting >= limits.queued_jobs:
             detail = f"{waiting} jobs of this project wait or are paused, of at most {limits.queued_jobs}"
             raise QuotaExceededError("queued_jobs", detail, retry_after=_TRY_LATER)

@@ -14,7 +14,7 @@ from app.fact_sets.models import FactSet, FactSetStatus
 from app.ids import ProjectId
 from app.jobs import quotas as used
 from app.jobs.models import Job
-from app.jobs.states import OWNED, JobStatus
+from app.jobs.states import OWNED, WAITING, JobStatus
 from app.projects import quotas
 from app.projects.quotas import Quotas
 from app.usage.schemas import DayRead, QuotaRead, QuotasRead, UsageRead
@@ -32,7 +32,7 @@ def get_quota(
         return QuotasRead(
             project_id=project_id,
             running_jobs=_quota(used.count(session, project_id, OWNED), limits.running_jobs),
-            queued_jobs=_quota(used.count(session, project_id, used.WAITING), limits.queued_jobs),
+            queued_jobs=_quota(used.count(session, project_id, WAITING), limits.queued_jobs),
             gpu_seconds=_quota(used.seconds_of_day(session, project_id, now), limits.gpu_seconds),
             stored_bytes=_quota(adapters.stored_bytes(session, project_id), limits.stored_bytes),
             day_ends_at=used.day_of(now) + _DAY,

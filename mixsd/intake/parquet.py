@@ -7,6 +7,7 @@ belongs into the process that serves.
 import importlib.util
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,8 @@ SECONDS: Final = 600
 MAX_GROUPS: Final = 10_000
 """Most row groups of a file."""
 INSTALL: Final = "pip install 'mixsd[parquet]'"
+_PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
+"""Variables that the process gets. Others may hold passwords, which are none of its business."""
 _UNREADABLE: Final = "it is no Parquet file that can be read, or reading it takes too much memory"
 
 
@@ -100,6 +103,7 @@ def _start(descriptor: int) -> "subprocess.Popen[bytes]":
         stdin=descriptor,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
     )
 
 

@@ -70,6 +70,24 @@ def test_an_operator_makes_changes_and_deletes_projects(operator: TestClient) ->
     assert operator.post("/projects", json={"name": "find"}).status_code == 201
 
 
+def test_a_project_that_is_asked_for_again_is_made_once(operator: TestClient) -> None:
+    body, key = {"name": "search", "quotas": {"running_jobs": 2}}, {"Idempotency-Key": "one"}
+
+    first, second = (operator.post("/projects", json=body, headers=key) for _ in range(2))
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json() == first.json()
+    assert second.json()["quotas"]["running_jobs"] == 2
+    assert second.headers["Location"] == first.headers["Location"]
+    assert (first.headers.get("Idempotency-Replayed"), second.headers["Idempotency-Replayed"]) == (
+        None,
+        "true",
+    )
+    assert operator.get(first.headers["Location"]).json() == first.json()
+    taken = operator.post("/projects", json={"name": "search"}, headers={"Idempotency-Key": "two"})
+    assert code_of(taken) == (409, "project_name_taken")
+
+
 def test_two_projects_never_have_one_name(operator: TestClient) -> None:
     path = operator.post("/projects", json={"name": "a"}).headers["Location"]
     other = operator.post("/projects", json={"name": "b"}).headers["Location"]

@@ -235,6 +235,20 @@ def test_too_many_queued_jobs_are_refused(client: TestClient, own: ProjectId, da
     assert client.post("/jobs", json={**REQUEST, "facts": FACTS}).status_code == 202
 
 
+def test_a_retry_counts_as_one_more_job(client: TestClient, own: ProjectId, database: Database) -> None:
+    limit(database, own, queued_jobs=1)
+    again = a_job_of(database, own)
+    assert client.post(f"/jobs/{again}/cancel").status_code == 202
+    waiting = a_job_of(database, own)
+
+    answer = client.post(f"/jobs/{again}/retry")
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
+    assert the_job(database, again).status is JobStatus.CANCELLED
+    assert client.post(f"/jobs/{waiting}/cancel").status_code == 202
+    assert client.post(f"/jobs/{again}/retry").status_code == 202
+
+
 def test_clients_that_come_at_once_never_queue_more_than_the_limit(
     api: FastAPI, client: TestClient, own: ProjectId, database: Database
 ) -> None:

@@ -4,12 +4,13 @@ import io
 import subprocess
 import sys
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from mixsd.intake import parquet
+from mixsd.intake import parquet, parquet_child
 from mixsd.intake.formats import Format
 from mixsd.intake.reading import Reading
 from tests.mixsd.intake.files import facts_of, found, parquet_of, read
@@ -102,6 +103,23 @@ def test_the_reader_ends_with_whoever_asked_for_it() -> None:
     facts.close()
 
     assert reading.digest.n_facts == 1
+
+
+def test_the_reader_is_not_given_what_the_service_keeps_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spy = tmp_path / "spy.py"
+    spy.write_text("import json, os\nprint(json.dumps({'broken': ['spy', ' '.join(os.environ), None]}))\n")
+    monkeypatch.setattr(parquet_child, "__file__", str(spy))
+    monkeypatch.setenv("MIXSD_DATABASE_URL", "postgresql://mixsd:secret@db/mixsd")
+
+    reading = Reading(io.BytesIO(b"PAR1"), Format.PARQUET)
+
+    assert list(reading) == []
+    assert reading.broken is not None
+    names = reading.broken.detail.split()
+    assert "PATH" in names
+    assert "MIXSD_DATABASE_URL" not in names
 
 
 def test_reading_it_loads_neither_pyarrow_nor_numpy_here() -> None:
