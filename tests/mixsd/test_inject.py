@@ -300,9 +300,9 @@ def test_the_command_prints_every_problem_of_the_facts_in_its_own_line(here: Pat
     for line, (place, code) in zip(
         lines,
         [
-            ("line 1, /answer, fact a:", "missing_field"),
+            ("line 1, column 1, /answer, fact a:", "missing_field"),
             ("line 2, column", "malformed_json"),
-            ("line 3, /who:", "unknown_field"),
+            ("line 3, column 35, /who:", "unknown_field"),
         ],
         strict=True,
     ):
