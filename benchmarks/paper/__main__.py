@@ -101,7 +101,7 @@ def _run(parts: Sequence[Part], options: argparse.Namespace) -> bool:
             good = good and all(process.returncode == 0 for process in ended)
     finally:
         for process in running:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # who runs in the background of a shell ignores SIGINT
         for process in running:
             process.wait()
     return good
