@@ -34,9 +34,15 @@ _PATH: Final = re.compile(r"(?<![\w.:/…<])(?:/[^\s/\"'<>:,;()]+){2,}")
 
 @dataclass(frozen=True, slots=True)
 class Line:
+    """A line as it was printed. Most are never shown, so only those that are shown are made fit for it."""
+
     position: int
     attempt: int | None
-    text: str
+    printed: bytes
+
+    @property
+    def text(self) -> str:
+        return shown(self.printed.decode(errors="replace"))
 
 
 def mark(part: int, attempt: int) -> bytes:
@@ -69,8 +75,11 @@ def _read(file: Path) -> bytes | None:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None
     with os.fdopen(handle, "rb") as opened:
-        return opened.read(3 * PART_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+        return opened.read(3 * PART_BYTES)
 
 
 def _lines(content: bytes) -> Iterator[Line]:
@@ -79,7 +88,7 @@ def _lines(content: bytes) -> Iterator[Line]:
         if found := _MARK.fullmatch(line):
             attempt = int(found[2])
         else:
-            yield Line(part * _PLACES + offset, attempt, shown(line.decode(errors="replace")))
+            yield Line(part * _PLACES + offset, attempt, line)
         offset += len(line)
 
 
