@@ -56,6 +56,10 @@ class NotFoundError(AppError):
     """The thing does not exist, or the caller may not know that it does."""
 
 
+class GoneError(AppError):
+    """The thing was there, and is not any more."""
+
+
 class ConflictError(AppError):
     """The request is well formed but the current state forbids it."""
 

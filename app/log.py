@@ -10,6 +10,8 @@ _SECRETS: Final = re.compile(
     r"(?P<kept>mixsd_[0-9A-Za-z]{8}_)[0-9A-Za-z]+"  # our keys, whose beginning may be seen
     r"|(?P<scheme>(?i:bearer|basic) )[A-Za-z0-9._~+/=-]+"
     r"|(?P<user>://[^/\s:@]*:)[^/\s@]+(?=@)"
+    r"|(?P<name>\b(?i:password|passwd|secret|token|api_key)=)[^\s&;,'\"]+"
+    r"|\bhf_[0-9A-Za-z]{16,}"
 )
 
 
@@ -40,7 +42,7 @@ def redacted(text: str) -> str:
         >>> redacted("GET with Bearer abc from redis://:hunter2@cache/0")
         'GET with Bearer *** from redis://:***@cache/0'
     """
-    return _SECRETS.sub(lambda found: f"{found['kept'] or found['scheme'] or found['user']}***", text)
+    return _SECRETS.sub(lambda found: "".join(part or "" for part in found.groups()) + "***", text)
 
 
 def _without_secrets(_logger: Any, _method: str, line: Any) -> str:

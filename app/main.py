@@ -20,6 +20,8 @@ from app.fact_sets.schemas import FactSetCreate
 from app.idempotency.once import InFlight
 from app.jobs import routes as jobs
 from app.ledger import routes as ledger
+from app.live import routes as live
+from app.live.watching import Live, Times
 from app.projects import routes as projects
 from app.projects.keyring import Keyring
 from app.queue import CeleryDispatcher, Dispatcher, NullDispatcher
@@ -31,6 +33,7 @@ from app.web import health, openapi, problems
 from app.web.access import AccessControl
 from app.web.body import refuse_nul
 from app.web.body_digest import BodyDigest
+from app.web.ending import told_of_the_end
 from app.web.headers import DOCS_PATH, SecurityHeaders
 from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
@@ -46,10 +49,13 @@ def build_app(
     """Wire the API from its parts, which it closes when it ends. Tests pass their own."""
     redis_url = None if settings.redis_url is None else str(settings.redis_url)
     limiter = RateLimiter(settings.rate_limit, redis_url, lambda: clock().timestamp())
+    streams = Live(database, Times(poll=settings.stream_poll.total_seconds()))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        yield
+        with told_of_the_end(streams.close):
+            yield
+        streams.close()
         dispatcher.close()
         limiter.close()
         database.engine.dispose()
@@ -70,14 +76,14 @@ def build_app(
     )
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
-    app.state.in_flight = InFlight()
+    app.state.in_flight, app.state.live = InFlight(), streams
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
     app.add_middleware(BodyDigest)
     app.add_middleware(AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
-    for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, projects, usage, health):
+    for feature in (fact_sets, base_models, jobs, live, ledger, adapters, releases, projects, usage, health):
         app.include_router(feature.router)
     openapi.install(app, FactSetCreate)
     return app

@@ -124,6 +124,15 @@ class Settings(BaseSettings):
         default=0, ge=0, description="Size of all adapters of a project. 0: any size."
     )
 
+    stream_poll: Seconds = Field(
+        default=_seconds(0.5),
+        ge=timedelta(milliseconds=10),
+        description="How often a process of the API looks for news to send to its open streams of events.",
+    )
+    max_streams: int = Field(
+        default=2000, ge=0, description="Streams of events that a process of the API keeps open at once."
+    )
+
     max_body_bytes: int = Field(
         default=1_000_000, ge=1000, description="Largest JSON body of a request, in bytes."
     )

@@ -9,6 +9,17 @@ from app.events import models as events
 from app.fact_sets import models as fact_sets
 from app.idempotency import models as idempotency
 from app.jobs import models as jobs
+from app.metrics import models as metrics
 from app.projects import models as projects
 
-__all__ = ["Base", "adapters", "evaluations", "events", "fact_sets", "idempotency", "jobs", "projects"]
+__all__ = [
+    "Base",
+    "adapters",
+    "evaluations",
+    "events",
+    "fact_sets",
+    "idempotency",
+    "jobs",
+    "metrics",
+    "projects",
+]

@@ -39,8 +39,9 @@ from mixsd.training import launch, lora
 from mixsd.training.batches import Example, examples_of
 from mixsd.training.compute import check_device
 from mixsd.training.follower import Task
-from mixsd.training.loop import Hooks, Source, Trained, planned_steps, train_adapter
+from mixsd.training.loop import Hooks, Trained, planned_steps, train_adapter
 from mixsd.training.sharded import check_layers
+from mixsd.training.source import Source
 from mixsd.training.world import World
 from mixsd.units import ids_of
 

@@ -14,10 +14,7 @@ from typing import IO, Final
 
 from app.jobs.leases import Claim
 from app.settings import Settings
-
-LOG: Final = "log.txt"
-LOG_BYTES: Final = 1_000_000
-"""Size at which a log becomes `log.old.txt`, in place of the one before."""
+from worker.joblog import JobLog
 
 _PASSED_ON: Final = frozenset(
     {
@@ -76,8 +73,8 @@ class Child:
         command = [sys.executable, "-m", "worker.runner", "--job", claim.job_id]
         command += ["--fence", str(claim.fence), "--attempt", str(claim.attempt)]
         command += ["--parent", str(os.getpid())]
-        log = settings.work_dir / claim.job_id / LOG
-        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = settings.work_dir / claim.job_id
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             command,
@@ -89,7 +86,10 @@ class Child:
         )
         self.pid = self._process.pid
         self._writer = threading.Thread(
-            target=_copy, args=(self._process.stdout, log), name=f"log-{self.pid}", daemon=True
+            target=_copy,
+            args=(self._process.stdout, folder, claim.attempt),
+            name=f"log-{self.pid}",
+            daemon=True,
         )
         self._writer.start()
 
@@ -118,12 +118,9 @@ class Child:
         self._writer.join(timeout=5)
 
 
-def _copy(source: IO[bytes], log: Path) -> None:
-    """Append what the runner prints. A log that cannot be written must not block the runner."""
+def _copy(source: IO[bytes], folder: Path, attempt: int) -> None:
+    """Keep what the runner prints."""
+    log = JobLog(folder, attempt)
     with source:
         for line in source:
-            with suppress(OSError):
-                if log.exists() and log.stat().st_size > LOG_BYTES:
-                    log.replace(log.with_name("log.old.txt"))
-                with log.open("ab") as file:
-                    file.write(line[:LOG_BYTES])
+            log.write(line)

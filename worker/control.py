@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,8 +24,10 @@ from app.jobs.errors import LeaseLostError
 from app.jobs.leases import Claim
 from app.jobs.models import Checkpoint, Job, Supervision
 from app.jobs.states import JobStatus, Phase
+from app.metrics import repository as series
 from worker import checkpoints, phases
 from worker.phases import Pace
+from worker.points import Points
 from worker.publication import Publication, insert_publication, story_of
 from worker.transactions import read, write
 from worker.upsert import upsert
@@ -95,6 +97,8 @@ class Control:
         self.folder = work_dir / claim.job_id
         """The job's own folder, kept from attempt to attempt until the job ends."""
         self.published = False
+        self.variant = 0
+        """Which run of the job its metrics are of, where it has several."""
         self._database = database
         self._claim = claim
         self._patience = patience
@@ -102,6 +106,7 @@ class Control:
         self._stopping = False
         self._looked_at = -_SECOND
         self._pace = Pace()
+        self._points = Points(claim)
         self._phase: Phase | None = None
         self._mark = self.job().progress_mark
 
@@ -161,12 +166,16 @@ class Control:
     def enter(
         self, phase: Phase, total: int, unit: str, input_sha256: str | None = None, *, done: int = 0
     ) -> None:
-        """Begin a phase, or begin it again; `done` units of it may be there from before."""
+        """Begin a phase, or begin it again; `done` units of it may be there from before.
+
+        What was measured beyond them is forgotten: it will be measured again.
+        """
         self._pace = Pace(total, unit, done, first=done)
         self._phase = phase
 
         def insert(session: Session, now: datetime) -> None:
             phases.start(session, self._claim, phase, self._pace, input_sha256, now=now)
+            series.forget_after(session, self.job_id, phase=phase, variant=self.variant, step=done)
 
         said = NewEvent("job.phase_started", f"{phase} started", phase=phase)
         status = self._write(insert, new_events=[said], phase=phase)
@@ -273,6 +282,13 @@ class Control:
         self.crash_point(f"{phase}.after_checkpoint")
         return dropped
 
+    def metrics(self, phase: Phase, step: int, values: Mapping[str, float]) -> None:
+        """Note what was measured after a step. It is written with what is written next, such as a checkpoint.
+
+        So a step whose checkpoint is registered has its points, and one that is not is measured again.
+        """
+        self._points.add(phase, self.variant, step, values)
+
     def event(self, kind: str, message: str, *, level: Level = Level.INFO, **data: Any) -> None:
         """Add an event to the job's."""
         said = NewEvent(kind, message, phase=self._phase, level=level, data=data)
@@ -364,9 +380,11 @@ class Control:
             if status is JobStatus.CANCELLING:
                 raise StopRequested(status)
             body(session, now)
+            self._points.store(session)
             return status
 
         status = write(self._database, guarded, patience=self._patience)
+        self._points.clear()
         self._looked_at = time.monotonic()
         return status
 

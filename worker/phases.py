@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -14,29 +14,48 @@ from app.jobs.models import JobPhase
 from app.jobs.states import Phase
 from worker.upsert import upsert
 
+WINDOW: Final = 30.0
+"""Seconds: a rate is measured over the last one to two of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Progress of a phase. Its rate counts from the unit `first`, at which this process began."""
+    """Progress of a phase.
+
+    Its rate is that of late, so that units which were there from before, or found in a cache, promise
+    nothing about those that are to come. It begins with the unit `first`, at which this process began.
+    """
 
     total: int = 0
     unit: str = ""
     done: int = 0
     first: int = 0
     began_at: float = field(default_factory=time.monotonic)
+    marks: tuple[tuple[float, int], ...] = ()
+    """When how much was done: the older mark, since which the rate is measured, and the newer."""
 
-    def moved(self, done: int, total: int, unit: str) -> Self:
-        return replace(self, done=done, total=total, unit=unit)
+    def moved(self, done: int, total: int, unit: str, *, now: float | None = None) -> Self:
+        now = time.monotonic() if now is None else now
+        marks = self.marks or ((self.began_at, self.first),) * 2
+        if now - marks[-1][0] >= WINDOW:
+            marks = (marks[-1], (now, done))
+        return replace(self, done=done, total=total, unit=unit, marks=marks)
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began_at
 
-    def columns(self) -> dict[str, Any]:
-        """Return what the row says, with units per second and the seconds left if they are known."""
-        moved = self.done - self.first
-        rate = moved / self.seconds if moved > 0 else None
-        eta = (self.total - self.done) / rate if rate else None
+    def columns(self, *, overall: bool = False, now: float | None = None) -> dict[str, Any]:
+        """Return what the row says, with units per second and the seconds left if they are known.
+
+        Args:
+            overall: Whether the rate is that of the whole phase, as far as this process made it.
+        """
+        now = time.monotonic() if now is None else now
+        since, before = self.marks[0] if self.marks and not overall else (self.began_at, self.first)
+        moved, seconds = self.done - before, now - since
+        rate = moved / seconds if moved > 0 and seconds > 0 else None
+        eta = max(0, self.total - self.done) / rate if rate else None
         return {
             "done": self.done,
             "total": self.total,
@@ -73,7 +92,7 @@ def finish(
     session: Session, claim: Claim, phase: Phase, pace: Pace, output_sha256: str | None, *, now: datetime
 ) -> None:
     ended = {"updated_at": now, "finished_at": now, "output_sha256": output_sha256}
-    _update(session, claim, phase, pace.columns() | ended)
+    _update(session, claim, phase, pace.columns(overall=True) | ended)
 
 
 def finished_output(session: Session, job_id: JobId, phase: Phase, input_sha256: str) -> str | None:

@@ -7,7 +7,7 @@ in the artifact store under the digest that the phase's row names.
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from mixsd.training import checkpoint, launch, lora
 from mixsd.training.checkpoint import Saved
 from mixsd.training.loop import Hooks
 from worker.control import Control, SupervisionRow
+from worker.measured import Tally, of_scores
 from worker.publication import FactVerdict, Publication, PublishedFile
 from worker.translate import plan_of
 
@@ -106,10 +107,13 @@ class _Attempt:
         control.enter(Phase.GENERATING, total, "targets", digest, done=len(records))
 
         def add(made: Sequence[Supervision]) -> None:
+            tally.add(made)
+            control.metrics(Phase.GENERATING, tally.count, tally.values())
             control.add_supervision([_row(record, places[record.fact_key]) for record in made])
             records.extend(made)
             self._tell_rejected(made)
 
+        tally = Tally(records)
         done = {(record.fact_key, record.generation) for record in records}
         report = self._report(Phase.GENERATING)
         with self._supervision_cache() as cache:
@@ -164,6 +168,7 @@ class _Attempt:
             resume=[folder for _, folder in resumable],
             hooks=Hooks(
                 on_progress=self._report(Phase.TRAINING),
+                on_metrics=self._tell_measured,
                 on_check=control.safe_point,
                 on_checkpoint=register,
                 on_notice=control.warning,
@@ -205,6 +210,7 @@ class _Attempt:
             self._plan,
             on_progress=self._report(Phase.EVALUATING),
         )
+        control.metrics(Phase.EVALUATING, len(self._facts), of_scores(judgement.scores))
         control.leave(Phase.EVALUATING)
         return judgement
 
@@ -285,6 +291,14 @@ class _Attempt:
             return False
         return True
 
+    def _tell_measured(self, step: int, values: Mapping[str, float]) -> None:
+        """Note what was measured after a step of training, and tell it if that is seldom."""
+        self._control.metrics(Phase.TRAINING, step, values)
+        if "recall" in values:
+            said = f"{values['recall']:.0%} of the questions are answered after step {step}"
+            told = {name: values[name] for name in ("recall", "loss")}
+            self._control.event("job.metrics", said, step=step, **told)
+
     def _tell_rejected(self, made: Sequence[Supervision]) -> None:
         for record in made:
             if not record.trainable:
@@ -305,6 +319,7 @@ class _Reporter:
         self._phase = phase
 
     def __call__(self, progress: Progress, /) -> None:
+        self._control.metrics(self._phase, progress.done, progress.metrics)
         self._control.progress(self._phase, progress.done, progress.total, progress.unit)
 
 

@@ -16,6 +16,7 @@ from app.jobs.attempts import close_attempt
 from app.jobs.errors import JobNotFoundError, JobStateConflictError, PriorityFixedError
 from app.jobs.models import Checkpoint, Job, JobPhase, Supervision
 from app.jobs.states import ACTIONS, ALREADY, TERMINAL, WAITING, Action, JobStatus, Phase
+from app.metrics.models import JobMetric
 
 _ORDER: Final = {phase: place for place, phase in enumerate(Phase)}
 
@@ -112,7 +113,7 @@ def forget_work(session: Session, job: Job) -> None:
 
     What it knows of its base model stays. The files of checkpoints are cleared away with the job's.
     """
-    for table in (Supervision, Checkpoint, JobPhase):
+    for table in (Supervision, Checkpoint, JobPhase, JobMetric):
         session.execute(delete(table).where(table.job_id == job.id))
     job.micro_batch_override = None
 

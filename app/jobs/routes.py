@@ -4,7 +4,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response, status
 
-from app.events.schemas import EventRead
 from app.idempotency.once import once
 from app.ids import JobId
 from app.jobs import service
@@ -134,15 +133,6 @@ def retry_job(
 def delete_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> None:
     """Delete a job that has ended, with all that was written down about it. Its adapter stays."""
     service.delete_job(database, project_id=project_id, job_id=job_id)
-
-
-@router.get("/{job_id}/events", responses=problems(400, 404))
-def list_job_events(
-    job_id: JobId, project_id: ProjectDep, database: DatabaseDep, cut: NumberCutDep
-) -> Page[EventRead]:
-    """List what happened to a job, in order."""
-    found = service.list_events(database, cut, project_id=project_id, job_id=job_id)
-    return Page[EventRead].of(found, cut, key="seq")
 
 
 @router.get("/{job_id}/attempts", responses=problems(400, 404))

@@ -11,7 +11,7 @@ from app.adapters.schemas import Gate
 from app.ids import AdapterId, CheckpointId, FactSetId, JobId
 from app.jobs.models import Job, JobAttempt, JobPhase
 from app.jobs.requests import EvaluationOptions, Method, TrainingOptions
-from app.jobs.states import Action, JobStatus, Phase, allowed_actions
+from app.jobs.states import OWNED, Action, JobStatus, Phase, allowed_actions
 
 
 class ErrorCategory(StrEnum):
@@ -47,24 +47,32 @@ def gate_of(job: Job) -> Gate | None:
     return Gate.model_validate({**(job.gate or {}), "status": job.gate_status}) if job.gate_status else None
 
 
+def _runs(job: Job, row: JobPhase) -> bool:
+    return job.status in OWNED and job.phase == row.phase
+
+
 class PhaseProgress(BaseModel):
     phase: Phase
     done: int
     total: int
     unit: str
-    rate: Annotated[float | None, Field(description="Units per second.")]
-    eta_seconds: float | None
+    rate: Annotated[float | None, Field(description="Units per second, lately.")]
+    eta_seconds: Annotated[
+        float | None,
+        Field(description="Until the phase is done. Null while it does not run, or its rate is not known."),
+    ]
     finished: bool
 
     @classmethod
-    def of(cls, row: JobPhase) -> Self:
+    def of(cls, row: JobPhase, *, runs: bool) -> Self:
+        """Show how far a phase has come. Of one that stands still nobody knows when it is done."""
         return cls(
             phase=row.phase,
             done=row.done,
             total=row.total,
             unit=row.unit,
             rate=row.rate,
-            eta_seconds=row.eta_seconds,
+            eta_seconds=row.eta_seconds if runs or row.finished_at is not None else None,
             finished=row.finished_at is not None,
         )
 
@@ -217,7 +225,7 @@ class JobRead(BaseModel):
                 "status": job.status,
                 "terminal": job.terminal,
                 "phase": job.phase,
-                "progress": [PhaseProgress.of(row) for row in phases],
+                "progress": [PhaseProgress.of(row, runs=_runs(job, row)) for row in phases],
                 "attempt": job.attempt,
                 "queue_position": queue_position,
                 "allowed_actions": allowed_actions(job.status),

@@ -12,8 +12,6 @@ from app.adapters import repository as adapters
 from app.base_models.catalogue import revision_for
 from app.db.engine import Database
 from app.db.lists import Cut
-from app.events import repository as events
-from app.events.models import Event
 from app.fact_sets import reading
 from app.fact_sets import repository as fact_sets
 from app.fact_sets.models import FactSet
@@ -128,14 +126,6 @@ def list_jobs(
             session, cut, project_id=project_id, status=status, fact_set_id=fact_set_id
         )
         return _show(database, session, jobs)
-
-
-def list_events(
-    database: Database, cut: Cut[int], *, project_id: ProjectId, job_id: JobId
-) -> Sequence[Event]:
-    with database.read() as session:
-        job = repository.get_job(session, job_id, project_id=project_id)
-        return events.list_events(session, job.id, cut)
 
 
 def list_attempts(

@@ -31,6 +31,7 @@ STATUS: Final[Mapping[type[errors.AppError], HTTPStatus]] = {
     errors.ForbiddenError: HTTPStatus.FORBIDDEN,
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.ConflictError: HTTPStatus.CONFLICT,
+    errors.GoneError: HTTPStatus.GONE,
     errors.TooLargeError: HTTPStatus(413),
     errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.InvalidError: HTTPStatus(422),

@@ -22,8 +22,8 @@ from mixsd.errors import ConfigError
 from mixsd.evaluation.suites import OpenPrompt, Suite, read_suite
 from mixsd.models.load import Base
 from mixsd.training.batches import Example, order_of
-from mixsd.training.loop import Source
 from mixsd.training.soft import soft_targets
+from mixsd.training.source import Source
 from mixsd.training.world import World
 
 PROMPTS: Final = "replay_prompts.jsonl"

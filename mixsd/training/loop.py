@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +21,15 @@ from mixsd.training.batches import Example, order_of, weight_of
 from mixsd.training.checkpoint import Cursor, Saved
 from mixsd.training.compute import check_device, compiled_layers, in_four_bits
 from mixsd.training.kept import Kept
+from mixsd.training.meter import Meter
 from mixsd.training.schedule import learning_rate
 from mixsd.training.sharded import Shards, sharded
+from mixsd.training.source import Source
 from mixsd.training.start import gradients_for
 from mixsd.training.step import Gradients
 from mixsd.training.world import World
 
 log = logging.getLogger(__name__)
-
-Source = Callable[[PeftModel, int, Sequence[int]], Sequence[Example]]
-"""Makes the examples of a step, counted from 0, from the indices of the examples it would have.
-
-Asked before every optimizer step. What it returns is a function of its arguments, so that a run
-that is resumed repeats it. Where several processes train, each asks for its share of the step, which
-may be none.
-"""
 
 LEARNED_LOSS: Final = 1.0
 """Mean loss of an epoch, nats per token, below which it is worth asking what was learned."""
@@ -72,6 +66,8 @@ class Hooks:
         learned: Returns the share of the questions that the model answers now. May raise.
         on_progress: Called after every step, with its loss and the recall if that was measured. May
             raise to stop.
+        on_metrics: Called after every step, before its checkpoint, with the steps that are done and
+            `loss`, `learning_rate`, `tokens_per_second` read, and `recall` if it was measured. May raise.
         on_check: Called while it is asked what was learned, before every forward pass, and while a
             sharded model is computed. May raise.
         on_checkpoint: Called with each checkpoint, once it is on disk.
@@ -80,6 +76,7 @@ class Hooks:
 
     learned: Callable[[PeftModel], float] | None = None
     on_progress: OnProgress = silent
+    on_metrics: Callable[[int, Mapping[str, float]], None] = lambda _, __: None
     on_check: Callable[[], None] = lambda: None
     on_checkpoint: Callable[[Saved], None] = lambda _: None
     on_notice: Callable[[str], None] = lambda _: None
@@ -184,6 +181,7 @@ class _Run:
         self._best: dict[str, Tensor] | None = None
         self._gradients: Gradients | None = None
         self._kept = Kept()
+        self._meter = Meter(self._total, config)
 
     def resume(self, folders: Sequence[Path]) -> None:
         """Go on from the first checkpoint that is whole and belongs to this run.
@@ -244,18 +242,19 @@ class _Run:
         """Take the steps that are left. Returns why it ended early, nothing if it did not."""
         cursor = self._cursor
         self._measure_if_due()
-        self._report()
+        self._world.ask_first(self._tell)
         while cursor.step < self._total:
             if reason := self._reason_to_stop():
                 return reason
             order = order_of(len(self._examples), seed=self._config.seed, epoch=cursor.epoch)
             start = cursor.batch * self._config.batch_size
             places = order[start : start + self._config.batch_size]
+            self._meter.start()
             self._step(self._chosen(self._world.share_of(places)))
             self._advance()
             self._measure_if_due()
             self._save_if_due()
-            self._report()
+            self._world.ask_first(self._tell)
         return ""
 
     def _chosen(self, places: Sequence[int]) -> Sequence[Example]:
@@ -306,7 +305,7 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(cursor.step, self._total, config)
         self._optimizer.zero_grad(set_to_none=True)
-        weight = self._world.total(weight_of(chosen))
+        weight, tokens = self._world.totals(weight_of(chosen), sum(len(example.read) for example in chosen))
         loss = torch.zeros((), device=self._model.device)
         if chosen or self._shards is not None:  # a layer that is sharded is computed by all or by none
             self._gradients = self._gradients or self._first(chosen)
@@ -325,6 +324,7 @@ class _Run:
         cursor.losses.append(mean)
         cursor.epoch_nll += mean * weight
         cursor.epoch_tokens += weight
+        self._meter.stop(tokens)
 
     def _divergence(self, loss: float, norm: float) -> str:
         kept = f"checkpoint-{self._kept.newest}" if self._kept.newest else "none"
@@ -360,8 +360,11 @@ class _Run:
             cursor.epoch_nll, cursor.epoch_tokens = 0.0, 0
 
     def _save_if_due(self) -> None:
-        seconds = self._config.checkpoint_seconds
-        if self._world.ask_first(lambda: float(self._kept.is_due(seconds))):
+        def told_and_due() -> float:
+            self._hooks.on_metrics(self._cursor.step, self._meter.of_step(self._cursor))
+            return float(self._kept.is_due(self._config.checkpoint_seconds))
+
+        if self._world.ask_first(told_and_due):
             self._save()
 
     def _save(self) -> None:
@@ -382,9 +385,6 @@ class _Run:
         self._hooks.on_checkpoint(saved)
         checkpoint.prune(self._work, {*self._kept.steps[-1:], cursor.step, cursor.best_saved[2]})
         return 0.0
-
-    def _report(self) -> None:
-        self._world.ask_first(self._tell)
 
     def _tell(self) -> float:
         cursor = self._cursor

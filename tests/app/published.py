@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
@@ -14,6 +15,7 @@ from app.jobs.states import JobStatus, Phase
 from app.projects.models import DEFAULT_PROJECT, Project
 from app.storage import ArtifactStore
 from tests.factories import NOW, a_fact_set, a_job
+from worker.joblog import JobLog
 
 FILES: Final = {
     "adapter_config.json": b'{"r": 16}',
@@ -105,6 +107,13 @@ def an_adapter(
             session.flush()
             session.add(AdapterFile(adapter_id=adapter.id, path=path, sha256=blob.sha256, bytes=blob.bytes))
     return adapter.id
+
+
+def a_log(work_dir: Path, job_id: JobId) -> None:
+    """What the process of an attempt printed."""
+    folder = work_dir / job_id
+    folder.mkdir(parents=True)
+    JobLog(folder, 1).write(b"loaded the model\n")
 
 
 def supervision_of(job_id: JobId, place: int, generation: int = 0) -> Supervision:

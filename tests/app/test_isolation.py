@@ -19,7 +19,7 @@ from app.settings import AuthMode, Settings
 from app.storage import LocalStore
 from app.web.paging import encode
 from tests.app.keys import a_client, a_key
-from tests.app.published import a_published_job
+from tests.app.published import a_log, a_published_job
 
 CONTRACT: Final[dict[str, Any]] = json.loads(contract())
 SCHEMAS: Final = CONTRACT["components"]["schemas"]
@@ -59,6 +59,7 @@ def a_team(api: FastAPI, database: Database, store: LocalStore, name: str) -> Te
     key = a_key(database, name)
     project_id = ProjectId(key.project_id)
     published = a_published_job(database, store, project_id=project_id, status=AdapterStatus.QUARANTINED)
+    a_log(api.state.settings.work_dir, published.job_id)
     ids = {
         "project_id": project_id,
         "key_id": key.id,

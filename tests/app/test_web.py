@@ -25,7 +25,7 @@ from app.web import health
 from app.web.health import NotReadyError
 from tests.app.conftest import ListeningDispatcher
 from tests.app.keys import a_key
-from tests.app.published import a_published_job
+from tests.app.published import a_log, a_published_job
 
 ROOT = Path(__file__).parents[2]
 PROBLEM = "application/problem+json"
@@ -256,7 +256,7 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         GET /jobs/{job_id}, PATCH /jobs/{job_id}, DELETE /jobs/{job_id},
         POST /jobs/{job_id}/cancel, POST /jobs/{job_id}/pause, POST /jobs/{job_id}/resume,
         POST /jobs/{job_id}/retry, GET /jobs/{job_id}/attempts, GET /jobs/{job_id}/checkpoints,
-        GET /jobs/{job_id}/events,
+        GET /jobs/{job_id}/events, GET /jobs/{job_id}/metrics, GET /jobs/{job_id}/logs,
         GET /jobs/{job_id}/facts, GET /jobs/{job_id}/supervision, GET /jobs/{job_id}/report,
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
         POST /adapters/{adapter_id}/release,
@@ -320,6 +320,7 @@ def test_every_documented_read_works(
     client: TestClient, api: FastAPI, database: Database, store: LocalStore
 ) -> None:
     published = a_published_job(database, store)
+    a_log(api.state.settings.work_dir, published.job_id)
     names = {
         "job_id": published.job_id,
         "adapter_id": published.adapter_id,
@@ -333,5 +334,5 @@ def test_every_documented_read_works(
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
     reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 28
+    assert len(reads) == 30
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)

@@ -47,6 +47,8 @@ def test_a_runner_that_is_killed_in_any_phase_costs_an_attempt_and_nothing_else(
             assert job["attempt"] == len(points) + 1
             assert services[name].outcome(jobs[name]) == expected
             assert services[name].steps_saved(jobs[name]) == list(range(1, STEPS + 1))
+            losses = services[name].every(f"/jobs/{jobs[name]}/metrics", name="loss")
+            assert [point["step"] for point in losses] == list(range(1, STEPS + 1))
 
         made = texts_by_claim(tmp_path / "early", jobs["early"])
         assert made == [1, TARGETS - 1]  # each is safe as soon as it is made

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from mixsd.config import LoraConfig
 from mixsd.errors import DivergedError
 from mixsd.models.load import Base
-from mixsd.progress import Progress, StopRequested
+from mixsd.progress import Progress, StopRequested, silent
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, order_of
 from mixsd.training.loop import Hooks, planned_steps
@@ -240,3 +240,34 @@ def test_the_order_of_an_epoch_is_a_function_of_its_seed() -> None:
     assert sorted(order_of(9, seed=0, epoch=0)) == list(range(9))
     assert order_of(9, seed=0, epoch=0) == order_of(9, seed=0, epoch=0)
     assert order_of(9, seed=0, epoch=0) != order_of(9, seed=0, epoch=1)
+
+
+def test_every_step_is_measured_once_before_its_checkpoint_however_often_a_run_is_stopped(
+    new_base: NewBase, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=4, eval_every=3, checkpoint_seconds=0, schedule="linear")
+    heard: list[tuple[int, dict[str, float]]] = []
+    saved: list[tuple[int, int]] = []
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 4:
+            raise StopRequested
+
+    hooks = Hooks(
+        learned=lambda _: 0.5,
+        on_metrics=lambda step, measured: heard.append((step, dict(measured))),
+        on_checkpoint=lambda saving: saved.append((saving.step, len(heard))),
+        on_progress=stop,
+    )
+    with pytest.raises(StopRequested):
+        train(new_base(), tmp_path, config, hooks=hooks)
+    folders = checkpoint.newest(list(tmp_path.glob("checkpoint-*")))
+    trained = train(new_base(), tmp_path, config, hooks=replace(hooks, on_progress=silent), resume=folders)
+
+    assert [step for step, _ in heard] == list(range(1, 9))
+    assert [measured["loss"] for _, measured in heard] == list(trained.losses)
+    assert [step for step, measured in heard if "recall" in measured] == [3, 6]
+    rates = [measured["learning_rate"] / config.learning_rate for _, measured in heard]
+    assert rates == pytest.approx([1 / 2, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    assert all(measured["tokens_per_second"] > 0 for _, measured in heard)
+    assert all(step <= so_far for step, so_far in saved)
