@@ -258,6 +258,7 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         POST /jobs/{job_id}/retry, GET /jobs/{job_id}/attempts, GET /jobs/{job_id}/checkpoints,
         GET /jobs/{job_id}/events,
         GET /jobs/{job_id}/facts, GET /jobs/{job_id}/supervision, GET /jobs/{job_id}/report,
+        GET /jobs/{job_id}/provenance, GET /jobs/{job_id}/manifest,
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
         POST /adapters/{adapter_id}/release,
         GET /adapters/{adapter_id}/download, GET /adapters/{adapter_id}/files,
@@ -333,5 +334,5 @@ def test_every_documented_read_works(
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
     reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 28
+    assert len(reads) == 30
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)

@@ -14,9 +14,10 @@ import torch
 from mixsd.analysis.errors import NotAnalysableError
 from mixsd.analysis.making import Work
 from mixsd.analysis.nats import PICKS
-from mixsd.analysis.provenance import analyse_fact, pieces
+from mixsd.analysis.provenance import analyse_fact
 from mixsd.analysis.runs import Run, find_runs, read_records
 from mixsd.models.load import Base
+from mixsd.pieces import pieces
 
 NASTY = '<script>alert("x")</script> & $\\frac$ 日本 =1+1'
 
