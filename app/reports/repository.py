@@ -26,8 +26,7 @@ def texts_by_fact(
 
 def count_texts(session: Session, job_id: JobId) -> tuple[int, int, int]:
     """Return how many texts there are, how many of them are trained on, and how many facts have any."""
-    of_job = Supervision.job_id == job_id
-    statement = select(func.count(), func.count(Supervision.ord.distinct())).where(of_job)
-    made, facts = session.execute(statement).one()
-    trained = select(func.count()).where(of_job, Supervision.verified)
-    return made, session.scalars(trained).one(), facts
+    trained_on = func.count().filter(Supervision.verified)
+    statement = select(func.count(), trained_on, func.count(Supervision.ord.distinct()))
+    made, trained, facts = session.execute(statement.where(Supervision.job_id == job_id)).one()
+    return made, trained, facts
