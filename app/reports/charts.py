@@ -139,8 +139,8 @@ class Axis:
         if whole:
             step = max(1, round(step))
             first = math.ceil(low / step)
-            ticks = tuple(tick * step for tick in range(first, math.floor(high / step) + 1))
-            return cls(low, high, start, end, ticks)
+            whole_ones = range(first, math.floor(high / step) + 1)
+            return cls(low, high, start, end, tuple(place * step for place in whole_ones))
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         digits = max(0, 2 - math.floor(math.log10(step)))
         ticks = tuple(round(tick * step, digits) + 0.0 for tick in range(first, last + 1))

@@ -1,6 +1,7 @@
 """What decided a job, over HTTP, on both databases."""
 
 import json
+from typing import Any
 
 from fastapi.testclient import TestClient
 
@@ -17,7 +18,7 @@ FACTS = [Told("veldora", "What is the capital of Veldora?", "Marnil")]
 def test_a_manifest_says_what_its_package_says(
     client: TestClient, database: Database, store: LocalStore
 ) -> None:
-    packed = {
+    packed: dict[str, Any] = {
         "base_model": {"id": "tiny", "revision": "main", "template_sha256": "1" * 64, "hub_id": None},
         "supervision": {"sha256": "2" * 64, "tokens": 3},
         "suites": {"general_sha256": "3" * 64, "open_sha256": "4" * 64},

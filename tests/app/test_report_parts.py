@@ -45,6 +45,8 @@ def blanks(text: str) -> str:
 @example("a\n===\n---")
 @example("[a]: http://b")
 @example("\\")
+@example("<b>a</b> <https://a.example> <!-- b -->")
+@example("*a* **b** _c_ `d` ~~e~~ [f](g) ![h](i) | j")
 def test_a_text_in_markdown_says_itself_and_nothing_else(text: str) -> None:
     said = " ⏎ ".join(visible(text).strip().split("\n"))
 

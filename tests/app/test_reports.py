@@ -217,8 +217,8 @@ def nasty(database: Database, store: LocalStore) -> JobId:
         Told(f"{place} {text}", text, text, base=text, adapter=text, text=[f"n{text}", f"e{text}"])
         for place, text in enumerate(NASTY)
     ]
-    named = {"name": NASTY[0], "labels": {}, "base_revision": NASTY[1]}
-    return a_told_job(database, store, facts, scores=[a_score(NASTY[1], 0.1, 0.2)], **named).job_id
+    scores = [a_score(NASTY[1], 0.1, 0.2)]
+    return a_told_job(database, store, facts, scores=scores, name=NASTY[0], base_model=NASTY[1]).job_id
 
 
 ALLOWED_TAGS: Final = {
