@@ -22,7 +22,8 @@ def pieces(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
             found.append(str(chat.tokenizer.convert_ids_to_tokens(ids[end - 1])))
             continue
         text = chat.decode_raw(ids[told:end])
-        if text.endswith(_CUT) and end < len(ids):
+        is_last = end == len(ids) or ids[end] in chat.stop_ids
+        if text.endswith(_CUT) and not is_last:
             found.append("")
             continue
         found.append(text[len(chat.decode_raw(ids[told:whole])) :])

@@ -55,6 +55,7 @@ def test_half_a_character_at_the_end_is_shown_as_such(base: Base) -> None:
     ids = base.chat.plain_ids("a日")
 
     assert "".join(pieces(base.chat, ids[:-1])) == "a\ufffd"
+    assert "".join(pieces(base.chat, [*ids[:-1], base.chat.end_of_turn])) == "a\ufffd<|im_end|>"
 
 
 def nasty(run_of: Callable[..., Run], base: Base, **changes: Any) -> Run:
