@@ -38,16 +38,16 @@ def forest(scores: Sequence[ScoreRead], *, share: bool, gate: tuple[str, float] 
     for place, score in enumerate(scores):
         parts.append(_forest_row(score, axis, place * _ROW + _ROW // 2 + 4, share=share, gate=gate))
     title = "Differences of adapter and base model, with intervals"
-    return _svg(_WIDTH, bottom + 26, title, parts)
+    return svg(_WIDTH, bottom + 26, title, parts)
 
 
 def _grid(axis: "Axis", bottom: int, *, share: bool) -> Markup:
     parts = []
     for tick in axis.ticks:
         kind = "zero" if tick == 0 else "grid"
-        parts.append(_line(axis.at(tick), 4, axis.at(tick), bottom, kind))
+        parts.append(line(axis.at(tick), 4, axis.at(tick), bottom, kind))
         label = _points(tick) if share else f"{tick:+g}".replace("-", "\u2212") if tick else "0"
-        parts.append(_text(axis.at(tick), bottom + 16, label, "tick", "middle"))
+        parts.append(text(axis.at(tick), bottom + 16, label, "tick", "middle"))
     return Markup().join(parts)
 
 
@@ -58,18 +58,18 @@ def _points(tick: float) -> str:
 def _forest_row(
     score: ScoreRead, axis: "Axis", y: int, *, share: bool, gate: tuple[str, float] | None
 ) -> Markup:
-    parts = [_text(_LABELS - 10, y + 4, _shortened(suite(score.suite)), "label", "end")]
+    parts = [text(_LABELS - 10, y + 4, shortened(suite(score.suite)), "label", "end")]
     if gate and gate[0] == score.suite:
-        parts.append(_line(axis.at(gate[1]), y - 12, axis.at(gate[1]), y + 12, "gate"))
+        parts.append(line(axis.at(gate[1]), y - 12, axis.at(gate[1]), y + 12, "gate"))
     if score.low is not None and score.high is not None:
-        parts.append(_line(axis.at(score.low), y, axis.at(score.high), y, "span"))
-        parts += [_line(axis.at(end), y - 5, axis.at(end), y + 5, "span") for end in (score.low, score.high)]
+        parts.append(line(axis.at(score.low), y, axis.at(score.high), y, "span"))
+        parts += [line(axis.at(end), y - 5, axis.at(end), y + 5, "span") for end in (score.low, score.high)]
     if score.difference is not None:
         parts.append(Markup('<circle cx="{}" cy="{}" r="4.5"/>').format(_round(axis.at(score.difference)), y))
     said = figure(score.difference, share=share, signed=True)
-    parts.append(_text(_WIDTH - _FIGURES + 16, y + 4, said, "value"))
+    parts.append(text(_WIDTH - _FIGURES + 16, y + 4, said, "value"))
     ends = f"[{interval(score.low, score.high, share=share, signed=True)}]" if score.low is not None else ""
-    parts.append(_text(_WIDTH - _FIGURES + 82, y + 4, ends, "ends"))
+    parts.append(text(_WIDTH - _FIGURES + 82, y + 4, ends, "ends"))
     return Markup().join(parts)
 
 
@@ -79,19 +79,19 @@ def lines(name: str, series: Series, *, width: int = 480, height: int = 210) -> 
     steps, values = [step for step, _ in series], [value for _, value in series]
     across = Axis.about(min(steps), max(steps), left, width - 16, whole=True)
     up = Axis.about(min(0.0, *values), max(values), bottom, top)
-    parts = [_text(left, 14, _shortened(name), "label")]
+    parts = [text(left, 14, shortened(name), "label")]
     for tick in up.ticks:
-        parts.append(_line(left, up.at(tick), width - 16, up.at(tick), "zero" if tick == 0 else "grid"))
-        parts.append(_text(left - 8, up.at(tick) + 4, f"{tick:g}", "tick", "end"))
-    parts += [_text(across.at(tick), bottom + 16, f"{tick:g}", "tick", "middle") for tick in across.ticks]
-    parts.append(_text((left + width - 16) / 2, height - 2, "step", "tick", "middle"))
+        parts.append(line(left, up.at(tick), width - 16, up.at(tick), "zero" if tick == 0 else "grid"))
+        parts.append(text(left - 8, up.at(tick) + 4, f"{tick:g}", "tick", "end"))
+    parts += [text(across.at(tick), bottom + 16, f"{tick:g}", "tick", "middle") for tick in across.ticks]
+    parts.append(text((left + width - 16) / 2, height - 2, "step", "tick", "middle"))
     places = [(_round(across.at(step)), _round(up.at(value))) for step, value in series]
     path = " ".join(f"{x},{y}" for x, y in places)
     parts.append(Markup('<polyline points="{}"/>').format(path))
     if len(places) < 25:
         parts += [Markup('<circle cx="{}" cy="{}" r="3"/>').format(x, y) for x, y in places]
     said = f"{name} by step: from {values[0]:.4g} at step {steps[0]} to {values[-1]:.4g} at step {steps[-1]}"
-    return _svg(width, height, said, parts)
+    return svg(width, height, said, parts)
 
 
 def shares(counts: Sequence[tuple[str, int]]) -> Markup:
@@ -102,15 +102,15 @@ def shares(counts: Sequence[tuple[str, int]]) -> Markup:
     for place, (name, count) in enumerate(counts):
         y = place * 26 + 4
         wide = max(2.0, room * count / total)
-        parts.append(_text(_LABELS - 10, y + 14, name.replace("_", " "), "label", "end"))
+        parts.append(text(_LABELS - 10, y + 14, name.replace("_", " "), "label", "end"))
         parts.append(
             Markup('<rect class="bar" x="{}" y="{}" width="{}" height="18"/>').format(
                 _LABELS, y, _round(wide)
             )
         )
         said = f"{count} ({count / total:.0%})"
-        parts.append(_text(_LABELS + wide + 8, y + 14, said, "value"))
-    return _svg(_WIDTH, len(counts) * 26 + 6, "How the facts ended", parts)
+        parts.append(text(_LABELS + wide + 8, y + 14, said, "value"))
+    return svg(_WIDTH, len(counts) * 26 + 6, "How the facts ended", parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,22 +161,23 @@ def _step(least: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
-def _svg(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
+def svg(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
+    """Return a picture that says in words what it shows."""
     head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(width, height, title)
     return head + Markup().join(parts) + Markup("</svg>")
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
     places = [_round(value) for value in (x1, y1, x2, y2)]
     return Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(kind, *places)
 
 
-def _text(x: float, y: float, said: str, kind: str, anchor: str = "start") -> Markup:
-    text = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
-    return text.format(kind, _round(x), _round(y), anchor, visible(said))
+def text(x: float, y: float, said: str, kind: str, anchor: str = "start") -> Markup:
+    drawn = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
+    return drawn.format(kind, _round(x), _round(y), anchor, visible(said))
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
     return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}\u2026"
 
 

@@ -27,10 +27,11 @@ def curves_of(session: Session, job_id: JobId, training: TrainingSummary | None)
     return [curve("loss", ends)]
 
 
-def curve(name: str, series: Iterable[tuple[int, float]]) -> Curve:
+def curve(name: str, series: Iterable[tuple[int, float]], *, variant: int = 0) -> Curve:
     """Return a series as a curve: by step, without what is no number, and thinned out."""
     known = sorted((step, value) for step, value in series if math.isfinite(value))
-    return Curve(name=name, points=[Point(step=step, value=value) for step, value in thinned(known)])
+    points = [Point(step=step, value=value) for step, value in thinned(known)]
+    return Curve(name=name, variant=variant, points=points)
 
 
 def thinned(series: Sequence[tuple[int, float]], most: int = MOST_POINTS) -> list[tuple[int, float]]:

@@ -9,8 +9,8 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from app.reports import charts, figures, summary
-from app.reports.schemas import JobReport
+from app.reports import charts, figures, frontier, summary
+from app.reports.schemas import Curve, JobReport
 from app.reports.texts import visible
 
 CSS: Final = files("app.reports").joinpath("templates/report.css").read_text(encoding="utf-8")
@@ -37,7 +37,13 @@ def _environment() -> Environment:
         finalize=_finalize,
     )
     environment.filters["score_cells"] = figures.score_cells
-    environment.globals.update(figures=figures, summary=summary, css=Markup(CSS), policy=_ALLOWED)  # noqa: S704  a file of ours
+    environment.globals.update(
+        figures=figures,
+        summary=summary,
+        variants=frontier,
+        css=Markup(CSS),  # noqa: S704  a file of ours
+        policy=_ALLOWED,
+    )
     return environment
 
 
@@ -47,6 +53,7 @@ def _finalize(value: Any) -> Any:
 
 
 def _pictures(report: JobReport) -> dict[str, Any]:
+    told = frontier.frontier_of(report)
     ended = [(name, count) for name, count, _ in figures.outcomes(report.counts) if count]
     return {
         "outcomes": charts.shares(ended) if ended else None,
@@ -54,14 +61,20 @@ def _pictures(report: JobReport) -> dict[str, Any]:
             (name.replace("_", " "), meaning, count)
             for name, count, meaning in figures.outcomes(report.counts)
         ],
+        "frontier": told,
+        "frontier_picture": frontier.picture(told) if told else None,
         "learned": _forests(report, "learned"),
         "kept": _forests(report, "kept"),
         "curves": [
-            charts.lines(curve.name, [(point.step, point.value) for point in curve.points])
+            charts.lines(_named(curve), [(point.step, point.value) for point in curve.points])
             for curve in report.curves
             if len(curve.points) > 1
         ],
     }
+
+
+def _named(curve: Curve) -> str:
+    return f"{curve.name}, variant {curve.variant}" if curve.variant else curve.name
 
 
 def _forests(report: JobReport, part: str) -> list[Markup]:

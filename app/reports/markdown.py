@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.reports import figures, summary
+from app.reports import figures, frontier, summary
 from app.reports.schemas import FactProvenance, JobReport, Pick, TextProvenance
 from app.reports.summary import Row
 from app.reports.texts import markdown, table
@@ -21,6 +21,10 @@ def _parts(report: JobReport) -> Iterator[str]:
     yield _pairs("what", summary.about(report))
     yield "## Outcomes"
     yield _outcomes(report)
+    if told := frontier.frontier_of(report):
+        yield "## Variants"
+        yield markdown(frontier.said(told))
+        yield table(frontier.HEADER, frontier.rows(told), right=range(1, 5))
     yield from _scores(report)
     if report.mistakes:
         yield "## Wrong answers by kind"

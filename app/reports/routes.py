@@ -10,7 +10,7 @@ from app.ids import JobId
 from app.reports import html, markdown, service
 from app.reports.schemas import FactProvenance, JobManifest, JobReport, ReportFormat
 from app.reports.service import MOST_FACTS, MOST_PROVENANCE
-from app.web import accept
+from app.web import negotiation
 from app.web.deps import DatabaseDep, ProjectDep, StoreDep
 from app.web.paging import NumberCutDep, Page
 from app.web.problems import problems
@@ -68,7 +68,7 @@ def get_job_report(
 
     As JSON, as Markdown, or as one HTML page that needs nothing else.
     """
-    form = form or _TYPES[accept.preferred(accepted, list(_TYPES))]
+    form = form or _TYPES[negotiation.preferred(accepted, list(_TYPES))]
     report = service.report(
         database,
         project_id=project_id,

@@ -115,6 +115,7 @@ class Curve(BaseModel):
     """A figure of the training, step by step."""
 
     name: str
+    variant: Annotated[int, Field(description="Which run of a job with several; else 0.")] = 0
     points: list[Point]
 
 

@@ -78,14 +78,27 @@ def about(report: JobReport) -> list[Row]:
     return rows
 
 
+def _methods(report: JobReport) -> list[dict[str, Any]]:
+    """Return the job's method as plain data, or its methods if it has several."""
+    found = report.model_dump(mode="json", include={"method"})["method"]
+    return found if isinstance(found, list) else [found]
+
+
 def _method(report: JobReport) -> str:
-    lam = getattr(report.method, "lam", None)
-    return report.method.type if lam is None else f"{report.method.type}, lam {_plain(lam)}"
+    return "; ".join(
+        f"{method['type']}, lam {_plain(method['lam'])}" if "lam" in method else str(method["type"])
+        for method in _methods(report)
+    )
 
 
 def settings(report: JobReport) -> list[Row]:
-    """Return every setting of the method."""
-    return [(name, _plain(value)) for name, value in report.method.model_dump(mode="json").items()]
+    """Return every setting of the method, or of each if there are several."""
+    methods = _methods(report)
+    return [
+        (name if len(methods) == 1 else f"{number}. {method['type']}: {name}", _plain(value))
+        for number, method in enumerate(methods, start=1)
+        for name, value in method.items()
+    ]
 
 
 def _plain(value: Any) -> str:

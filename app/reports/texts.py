@@ -15,7 +15,7 @@ _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MARKS: Final = re.compile(
     r"[\\`*_{}\[\]#~^$@]"
     r"|:(?=\S)|(?<=www)\."  # links that some make of bare addresses, and names of emoji
-    r"|^[-+=]|^\d{1,9}(?=[.)])",  # lists, and lines that make a title of the one above
+    r"|^[-+=]|^\d{1,9}(?=[.)](?:\s|$))",  # lists, and lines that make a title of the one above
     re.IGNORECASE,
 )
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}

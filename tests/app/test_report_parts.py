@@ -13,7 +13,7 @@ from app.ledger.schemas import ScoreRead
 from app.reports import charts, figures
 from app.reports.curves import MOST_POINTS, curve
 from app.reports.texts import markdown, table, visible
-from app.web.accept import preferred
+from app.web.negotiation import preferred
 from tests.app.reported import a_score
 
 READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

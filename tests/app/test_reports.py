@@ -5,6 +5,7 @@ import hashlib
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -14,6 +15,9 @@ from markdown_it import MarkdownIt
 from app.db.engine import Database
 from app.ids import JobId
 from app.jobs.states import JobStatus, Phase
+from app.projects.models import DEFAULT_PROJECT
+from app.reports import html, markdown, service
+from app.reports.schemas import JobReport
 from app.storage import LocalStore
 from tests.app.reported import (
     SETTINGS,
@@ -408,3 +412,56 @@ def test_reports_tell_how_long_it_took(client: TestClient, database: Database, s
 
     assert report["finished_at"] == (NOW + timedelta(minutes=4)).isoformat().replace("+00:00", "Z")
     assert sum(phase["seconds"] for phase in report["phases"]) == 180
+
+
+# -- several variants
+
+
+@pytest.fixture
+def swept(database: Database, store: LocalStore) -> JobReport:
+    """A report with what the ledger says of three variants."""
+    job_id = a_told_job(database, store, FACTS, scores=SCORES).job_id
+    report = service.report(database, project_id=DEFAULT_PROJECT, job_id=job_id, facts=1, texts=0)
+    measured = {"suite": "paraphrase", "metric": "accuracy", "base": 0.0}
+    spots = [
+        {
+            "variant": place,
+            "label": f"lam {lam} <b>",
+            "memorised": memorised,
+            "memorised_low": memorised - 0.1,
+            "memorised_high": memorised + 0.1,
+            "kept": kept,
+            "kept_low": None,
+            "kept_high": None,
+            "on_frontier": place != 2,
+        }
+        for place, (lam, memorised, kept) in enumerate([(0.1, 0.9, 0.5), (0.3, 0.7, 0.7), (0.5, 0.2, 0.6)])
+    ]
+    frontier = SimpleNamespace(
+        memorised=SimpleNamespace(**measured),
+        kept=SimpleNamespace(**measured | {"suite": "general"}),
+        recommended=1,
+        why="it keeps enough | and learned most",
+        points=[SimpleNamespace(**spot) for spot in spots],
+    )
+    return report.model_copy(update={"frontier": frontier})
+
+
+def test_variants_stand_beside_each_other_with_the_one_to_take(swept: JobReport) -> None:
+    page, text = Page(html.render(swept)), markdown.render(swept)
+
+    assert "Recommended: lam 0.3 <b>. Why: it keeps enough | and learned most." in page.text
+    drawn = [told for tag, told in page.tags if tag == "polyline" and told.get("class") == "joined"]
+    assert len((drawn[0]["points"] or "").split()) == 2, "two of them are on the frontier"
+    assert [told.get("class") for tag, told in page.tags if tag == "circle"].count("ring") == 1
+    assert "## Variants" in text
+    assert "| lam 0.3 &lt;b&gt; | 70.0% | 60.0% to 80.0% | 70.0% | \u2013 | yes | yes |" in text
+
+
+def test_variants_that_cannot_be_compared_are_listed_without_a_picture(swept: JobReport) -> None:
+    swept.frontier.kept = None  # type: ignore[attr-defined]  # of the copy
+
+    page = Page(html.render(swept))
+
+    assert "Recommended: lam 0.3" in page.text
+    assert not [told for tag, told in page.tags if tag == "polyline" and told.get("class") == "joined"]
