@@ -19,7 +19,7 @@ class Measured(Protocol):
 
     suite: str
     metric: str
-    base: float | None
+    lower_is_better: bool
 
 
 class Spot(Protocol):
@@ -109,7 +109,7 @@ def _scales(frontier: Frontier, across: Axis, up: Axis) -> Markup:
     for axis, measured in ((across, kept), (up, frontier.memorised)):
         share = is_share(measured.metric)
         for tick in axis.ticks:
-            label = f"{tick:.0%}" if share else f"{tick:g}"
+            label = f"{tick * 100:g}%" if share else f"{tick:g}"
             if axis is across:
                 parts.append(charts.line(across.at(tick), up.end, across.at(tick), up.start, "grid"))
                 parts.append(charts.text(across.at(tick), up.start + 16, label, "tick", "middle"))
@@ -117,7 +117,8 @@ def _scales(frontier: Frontier, across: Axis, up: Axis) -> Markup:
                 parts.append(charts.line(across.start, up.at(tick), across.end, up.at(tick), "grid"))
                 parts.append(charts.text(across.start - 8, up.at(tick) + 4, label, "tick", "end"))
     middle = (across.start + across.end) / 2
-    parts.append(charts.text(middle, up.start + 36, f"kept: {suite(kept.suite)}", "label", "middle"))
+    better = ", less is better" if kept.lower_is_better else ""
+    parts.append(charts.text(middle, up.start + 36, f"kept: {suite(kept.suite)}{better}", "label", "middle"))
     parts.append(
         charts.text(across.start, up.end - 4, f"memorised: {suite(frontier.memorised.suite)}", "label")
     )

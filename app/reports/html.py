@@ -35,6 +35,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_finalize,
+        auto_reload=False,  # a process that was started before an upgrade stays as it was
     )
     environment.filters["score_cells"] = figures.score_cells
     environment.globals.update(

@@ -422,7 +422,7 @@ def swept(database: Database, store: LocalStore) -> JobReport:
     """A report with what the ledger says of three variants."""
     job_id = a_told_job(database, store, FACTS, scores=SCORES).job_id
     report = service.report(database, project_id=DEFAULT_PROJECT, job_id=job_id, facts=1, texts=0)
-    measured = {"suite": "paraphrase", "metric": "accuracy", "base": 0.0}
+    measured = {"suite": "paraphrase", "metric": "accuracy", "lower_is_better": False}
     spots = [
         {
             "variant": place,
