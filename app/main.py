@@ -26,6 +26,7 @@ from app.projects import routes as projects
 from app.projects.keyring import Keyring
 from app.queue import CeleryDispatcher, Dispatcher, NullDispatcher
 from app.releases import routes as releases
+from app.reports import routes as reports
 from app.settings import Settings
 from app.storage import ArtifactStore, LocalStore
 from app.usage import routes as usage
@@ -83,7 +84,19 @@ def build_app(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
-    for feature in (fact_sets, base_models, jobs, live, ledger, adapters, releases, projects, usage, health):
+    for feature in (
+        fact_sets,
+        base_models,
+        jobs,
+        live,
+        ledger,
+        reports,
+        adapters,
+        releases,
+        projects,
+        usage,
+        health,
+    ):
         app.include_router(feature.router)
     openapi.install(app, FactSetCreate)
     return app

@@ -29,6 +29,7 @@ from mixsd.evaluation.recall import answered
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
+from mixsd.machine import kind_of
 from mixsd.models.load import Base
 from mixsd.objectives import opsd
 from mixsd.objectives.replay import Beside, given, replay_examples, replay_prompts
@@ -330,7 +331,7 @@ def manifest(
         "supervision": summary(records) | {"sha256": sha256_of(records)},
         "training_result": training,
         "suites": {"general_sha256": general().sha256, "open_sha256": open_prompts().sha256},
-        "compute": {"device": base.model.device.type, "threads": torch.get_num_threads()},
+        "compute": kind_of(base.model.device),
     }
 
 

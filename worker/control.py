@@ -58,13 +58,14 @@ class StopRequested(mixsd.progress.StopRequested):
 
 @dataclass(frozen=True, slots=True)
 class SupervisionRow:
-    """What the base model wrote for the fact at place `ord`."""
+    """What the base model wrote for the fact at place `ord`; `pieces` is the text of each token."""
 
     ord: int
     fact_key: str
     generation: int
     verified: bool
     body: JsonObject
+    pieces: list[str] | None = None
 
 
 class Control:
@@ -155,7 +156,10 @@ class Control:
         order = (Supervision.ord, Supervision.generation)
         statement = select(Supervision).where(Supervision.job_id == self.job_id).order_by(*order)
         rows = self._read(lambda session: session.scalars(statement).all())
-        return [SupervisionRow(row.ord, row.fact_key, row.generation, row.verified, row.body) for row in rows]
+        return [
+            SupervisionRow(row.ord, row.fact_key, row.generation, row.verified, row.body, row.pieces)
+            for row in rows
+        ]
 
     def checkpoints(self, phase: Phase, input_sha256: str) -> Sequence[Checkpoint]:
         """Return the registered checkpoints that were made from this input, newest first."""
@@ -237,13 +241,14 @@ class Control:
                     "generation": row.generation,
                     "verified": row.verified,
                     "body": row.body,
+                    "pieces": row.pieces,
                     **owner,
                 }
                 for row in rows[start : start + CHUNK]
             ]
 
             def insert(session: Session, _: datetime, values: list[dict[str, Any]] = values) -> None:
-                upsert(session, Supervision, values, update=("ord", "verified", "fence", "body"))
+                upsert(session, Supervision, values, update=("ord", "verified", "fence", "body", "pieces"))
 
             self._write(insert, progress=True)
             self.crash_point("generating.after_supervision")

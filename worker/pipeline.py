@@ -25,9 +25,11 @@ from mixsd.facts import Fact
 from mixsd.models.load import Base, choose_device, load_base, use_threads
 from mixsd.models.registry import default_cache
 from mixsd.models.store import pull
+from mixsd.pieces import pieces
 from mixsd.progress import Progress
 from mixsd.supervise import supervise
 from mixsd.supervision import Supervision, sha256_of
+from mixsd.tokens import ChatTokenizer
 from mixsd.training import checkpoint, launch, lora
 from mixsd.training.checkpoint import Saved
 from mixsd.training.loop import Hooks
@@ -109,7 +111,8 @@ class _Attempt:
         def add(made: Sequence[Supervision]) -> None:
             tally.add(made)
             control.metrics(Phase.GENERATING, tally.count, tally.values())
-            control.add_supervision([_row(record, places[record.fact_key]) for record in made])
+            chat = self._base.chat
+            control.add_supervision([_row(record, places[record.fact_key], chat) for record in made])
             records.extend(made)
             self._tell_rejected(made)
 
@@ -353,5 +356,7 @@ def _check_supervision(records: Sequence[Supervision]) -> None:
     )
 
 
-def _row(record: Supervision, place: int) -> SupervisionRow:
-    return SupervisionRow(place, record.fact_key, record.generation, record.trainable, record.to_json())
+def _row(record: Supervision, place: int, chat: ChatTokenizer) -> SupervisionRow:
+    texts = [piece.replace("\x00", "\ufffd") for piece in pieces(chat, record.token_ids)]
+    body = record.to_json()
+    return SupervisionRow(place, record.fact_key, record.generation, record.trainable, body, texts)

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, JsonObject, enum_column
+from app.db.base import Base, JsonList, JsonObject, enum_column
 from app.ids import CheckpointId, FactSetId, JobId, ProjectId
 from app.jobs.states import TERMINAL, JobStatus, Phase
 
@@ -194,7 +194,10 @@ class Checkpoint(Base):
 
 
 class Supervision(Base):
-    """What the base model wrote for a fact. `body` is the record of `mixsd.generation`, whole."""
+    """What the base model wrote for a fact. `body` is the record of `mixsd.generation`, whole.
+
+    `pieces` is the text of each of its tokens; null for one that is older than the column.
+    """
 
     __tablename__ = "supervision"
 
@@ -205,6 +208,7 @@ class Supervision(Base):
     verified: Mapped[bool]
     fence: Mapped[int]
     body: Mapped[JsonObject]
+    pieces: Mapped[JsonList | None]
 
     __table_args__ = (Index(None, "job_id", "ord"),)
 

@@ -1,13 +1,13 @@
 """HTTP face of what came of a job: parse, call one use case, answer."""
 
-from typing import Annotated, Final, Literal
+from typing import Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from app.ids import JobId
 from app.ledger import service
-from app.ledger.schemas import FactResultRead, Outcome, Report
+from app.ledger.schemas import FactResultRead, Outcome
 from app.web.deps import DatabaseDep, ProjectDep
 from app.web.paging import NumberCutDep, Page
 from app.web.problems import problems
@@ -40,14 +40,3 @@ def get_job_supervision(job_id: JobId, project_id: ProjectDep, database: Databas
     """Stream what the base model wrote for each fact, token by token: `e` expert, `n` naive."""
     lines = service.supervision(database, project_id=project_id, job_id=job_id)
     return StreamingResponse(lines, media_type=_NDJSON)
-
-
-@router.get("/report", responses=problems(404))
-def get_job_report(
-    job_id: JobId,
-    project_id: ProjectDep,
-    database: DatabaseDep,
-    form: Annotated[Literal["json"], Query(alias="format")] = "json",
-) -> Report:
-    """Sum up a job: what was learned, what was lost, how long it took."""
-    return service.report(database, project_id=project_id, job_id=job_id)

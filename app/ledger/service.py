@@ -65,35 +65,29 @@ def _lines(database: Database, job_id: JobId) -> Iterator[bytes]:
         after = (rows[-1].ord, rows[-1].generation)
 
 
-def report(database: Database, *, project_id: ProjectId, job_id: JobId) -> Report:
-    """Sum up a job, in one consistent view.
-
-    Raises:
-        JobNotFoundError: The project has no such job.
-    """
-    with database.read() as session:
-        job = jobs.get_job(session, job_id, project_id=project_id)
-        adapter = adapters.of_job(session, job.id)
-        summary = Summary.model_validate(adapter.summary if adapter else {})
-        counts, scores = _verdicts(session, job)
-        return Report(
-            job_id=job.id,
-            status=job.status,
-            base_model=ReportModel(
-                id=job.base_model, revision=adapter.base_revision if adapter else job.base_revision
-            ),
-            method=job.method,
-            counts=counts,
-            scores=scores,
-            confidence=summary.confidence,
-            supervision=summary.supervision,
-            training=summary.training,
-            mistakes=summary.mistakes,
-            gate=gate_of(job),
-            phases=[_phase(row) for row in jobs.phases_of(session, [job.id])[job.id]],
-            adapter=_adapter(session, adapter),
-            error=JobError.of(job),
-        )
+def report(session: Session, job: Job) -> Report:
+    """Sum up a job, within the transaction of the use case that asks."""
+    adapter = adapters.of_job(session, job.id)
+    summary = Summary.model_validate(adapter.summary if adapter else {})
+    counts, scores = _verdicts(session, job)
+    return Report(
+        job_id=job.id,
+        status=job.status,
+        base_model=ReportModel(
+            id=job.base_model, revision=adapter.base_revision if adapter else job.base_revision
+        ),
+        method=job.method,
+        counts=counts,
+        scores=scores,
+        confidence=summary.confidence,
+        supervision=summary.supervision,
+        training=summary.training,
+        mistakes=summary.mistakes,
+        gate=gate_of(job),
+        phases=[_phase(row) for row in jobs.phases_of(session, [job.id])[job.id]],
+        adapter=_adapter(session, adapter),
+        error=JobError.of(job),
+    )
 
 
 def _verdicts(session: Session, job: Job) -> tuple[Counts, list[ScoreRead]]:

@@ -10,12 +10,12 @@ from mixsd.analysis.nats import PICKS, TAU, example_of
 from mixsd.analysis.results import Result
 from mixsd.analysis.runs import Run, read_records
 from mixsd.models.load import Base
+from mixsd.pieces import pieces
 from mixsd.supervision import Supervision
 from mixsd.tokens import ChatTokenizer
 
 PREFIX: Final = "fact-"
 _SUGGESTED: Final = 3
-_CUT: Final = "\ufffd"
 _DEFINITION: Final = (
     "Each token with the conditional that it came from, and its loss in nats under the base model that is "
     "asked the bare question. naive: the model that is asked just that; expert: the one that is shown the "
@@ -82,24 +82,6 @@ def _described(chat: ChatTokenizer, run: Run, record: Supervision, losses: Seque
             {"id": token, "text": piece, "pick": pick, "nats": loss} for token, piece, pick, loss in told
         ],
     }
-
-
-def pieces(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
-    """Return the text of each token; the pieces make up the whole.
-
-    A character that several tokens make up stands at the last of them, and control tokens by name.
-    """
-    done = ""
-    found = []
-    for end in range(1, len(ids) + 1):
-        if ids[end - 1] in chat.stop_ids:
-            found.append(str(chat.tokenizer.convert_ids_to_tokens(ids[end - 1])))
-            continue
-        text = chat.decode_raw(ids[:end])
-        is_whole = not text.endswith(_CUT) or end == len(ids)
-        found.append(text[len(done) :] if is_whole else "")
-        done = text if is_whole else done
-    return found
 
 
 def _absent(runs: Sequence[Run], key: str) -> str:

@@ -117,7 +117,27 @@ def a_log(work_dir: Path, job_id: JobId) -> None:
 
 
 def supervision_of(job_id: JobId, place: int, generation: int = 0) -> Supervision:
-    body = {"fact_key": f"river-{place}", "generation": generation, "text": f"Es ist Land {place}, ja: Ü."}
+    words = ["Es", " ist", f" Land {place}", ", ja: Ü."]
+    body = {
+        "fact_key": f"river-{place}",
+        "generation": generation,
+        "question": f"Where is river {place}?",
+        "text": "".join(words),
+        "token_ids": [5, 6, 7, 8],
+        "picks": "nnee",
+        "attempt": 0,
+        "attempts": 1,
+        "lam": 0.3,
+        "seed": 0,
+        "finish_reason": "stop",
+        "verified": True,
+        "nats_per_token": 1.5,
+        "prompt_sha256": "0" * 64,
+        "method": "mixsd",
+        "reason": None,
+        "expert_nats_per_token": None,
+        "agreement": None,
+    }
     return Supervision(
         job_id=job_id,
         fact_key=f"river-{place}",
@@ -126,6 +146,7 @@ def supervision_of(job_id: JobId, place: int, generation: int = 0) -> Supervisio
         verified=True,
         fence=1,
         body=body,
+        pieces=words,
     )
 
 

@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from fastapi.testclient import TestClient
 
 from app.db.engine import Database
@@ -171,10 +170,3 @@ def test_a_job_that_has_not_ended_has_no_verdicts(client: TestClient, database: 
     assert report["counts"]["facts"] == 2
     assert client.get(f"/jobs/{job_id}/facts").json()["data"] == []
     assert client.get(f"/jobs/{job_id}/supervision").text == ""
-
-
-@pytest.mark.parametrize("form", ["html", "md", ""])
-def test_a_report_comes_in_one_form(client: TestClient, database: Database, form: str) -> None:
-    answer = client.get(f"/jobs/{a_job(database)}/report", params={"format": form})
-
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")

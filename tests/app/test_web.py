@@ -258,6 +258,7 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         POST /jobs/{job_id}/retry, GET /jobs/{job_id}/attempts, GET /jobs/{job_id}/checkpoints,
         GET /jobs/{job_id}/events, GET /jobs/{job_id}/metrics, GET /jobs/{job_id}/logs,
         GET /jobs/{job_id}/facts, GET /jobs/{job_id}/supervision, GET /jobs/{job_id}/report,
+        GET /jobs/{job_id}/provenance, GET /jobs/{job_id}/manifest,
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
         POST /adapters/{adapter_id}/release,
         GET /adapters/{adapter_id}/download, GET /adapters/{adapter_id}/files,

@@ -14,9 +14,10 @@ import torch
 from mixsd.analysis.errors import NotAnalysableError
 from mixsd.analysis.making import Work
 from mixsd.analysis.nats import PICKS
-from mixsd.analysis.provenance import analyse_fact, pieces
+from mixsd.analysis.provenance import analyse_fact
 from mixsd.analysis.runs import Run, find_runs, read_records
 from mixsd.models.load import Base
+from mixsd.pieces import pieces
 
 NASTY = '<script>alert("x")</script> & $\\frac$ 日本 =1+1'
 
@@ -54,6 +55,7 @@ def test_half_a_character_at_the_end_is_shown_as_such(base: Base) -> None:
     ids = base.chat.plain_ids("a日")
 
     assert "".join(pieces(base.chat, ids[:-1])) == "a\ufffd"
+    assert "".join(pieces(base.chat, [*ids[:-1], base.chat.end_of_turn])) == "a\ufffd<|im_end|>"
 
 
 def nasty(run_of: Callable[..., Run], base: Base, **changes: Any) -> Run:

@@ -1,0 +1,122 @@
+"""What decided a run: from the rows of its job, and from the manifest that its adapter was packed with."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from app.adapters.models import Adapter
+from app.fact_sets.models import FactSet, FactSetStatus
+from app.jobs.models import Job, JobPhase
+from app.reports.schemas import (
+    JobManifest,
+    JobRequest,
+    ManifestAdapter,
+    ManifestFacts,
+    ManifestModel,
+    PhaseDigests,
+)
+from app.storage import ArtifactStore
+
+log = structlog.get_logger(__name__)
+
+WEIGHTS: Final = "adapter_model.safetensors"
+
+
+def packed_manifest(store: ArtifactStore, adapter: Adapter | None) -> Mapping[str, Any]:
+    """Return the manifest that an adapter was packed with; empty if there is none, or no longer."""
+    if adapter is None:
+        return {}
+    try:
+        with store.open(adapter.sha256) as blob:
+            found: Mapping[str, Any] = json.loads(blob.read())
+    except (OSError, ValueError) as error:
+        log.warning("manifest.unreadable", adapter_id=adapter.id, error=str(error))
+        return {}
+    return found
+
+
+def manifest_of(
+    job: Job,
+    fact_set: FactSet,
+    adapter: Adapter | None,
+    phases: Sequence[JobPhase],
+    packed: Mapping[str, Any],
+) -> JobManifest:
+    """Put together all that is known. `packed` is the manifest in the adapter's package."""
+    revision = adapter.base_revision if adapter else job.base_revision
+    available = fact_set.status is FactSetStatus.READY
+    versions = dict(packed.get("versions") or {})
+    law = versions.pop("law", None)
+    return JobManifest.model_validate(
+        {
+            "job_id": job.id,
+            "status": job.status,
+            "repeatable": available and revision is not None,
+            "request": request_of(job, revision),
+            "request_sha256": job.request_sha256,
+            "facts": ManifestFacts(
+                fact_set_id=fact_set.id, n=fact_set.n_facts, sha256=fact_set.sha256, available=available
+            ),
+            "base_model": ManifestModel.model_validate(
+                {**(packed.get("base_model") or {}), "id": job.base_model, "revision": revision}
+            ),
+            "supervision_sha256": (packed.get("supervision") or {}).get("sha256"),
+            "suites": packed.get("suites"),
+            "law": None if law is None else int(law),
+            "versions": versions or None,
+            "machine": packed.get("compute"),
+            "phases": [_digests(row) for row in phases],
+            "adapter": _adapter(adapter, packed.get("files")),
+            "created_at": job.created_at,
+            "started_at": job.started_at,
+            "finished_at": job.finished_at,
+        }
+    )
+
+
+def request_of(job: Job, revision: str | None) -> JobRequest:
+    """Return what to send to have the same again.
+
+    If memory ran out, it has the number of texts in a pass with which there was enough: it
+    changes how sums are rounded.
+    """
+    training = dict(job.training)
+    if job.micro_batch_override:
+        training["micro_batch"] = job.micro_batch_override
+    return JobRequest.model_validate(
+        {
+            "name": job.name,
+            "base_model": job.base_model,
+            "revision": revision,
+            "fact_set_id": job.fact_set_id,
+            "method": job.method,
+            "training": training,
+            "evaluation": job.evaluation,
+            "priority": job.priority,
+            "metadata": job.labels,
+        }
+    )
+
+
+def _digests(row: JobPhase) -> PhaseDigests:
+    return PhaseDigests(
+        phase=row.phase,
+        attempt=row.attempt,
+        finished=row.finished_at is not None,
+        input_sha256=row.input_sha256,
+        output_sha256=row.output_sha256,
+    )
+
+
+def _adapter(adapter: Adapter | None, files: Mapping[str, str] | None) -> ManifestAdapter | None:
+    if adapter is None:
+        return None
+    return ManifestAdapter(
+        id=adapter.id,
+        status=adapter.status,
+        sha256=adapter.sha256,
+        weights_sha256=(files or {}).get(WEIGHTS),
+        files=dict(files) if files else None,
+    )
