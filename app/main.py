@@ -34,6 +34,8 @@ from app.web.body_digest import BodyDigest
 from app.web.headers import DOCS_PATH, SecurityHeaders
 from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
+from app.webhooks import routes as webhooks
+from app.webhooks.addresses import Resolver, Rules, system_resolver
 
 
 def build_app(
@@ -42,6 +44,7 @@ def build_app(
     dispatcher: Dispatcher,
     settings: Settings,
     clock: Clock = utc_now,
+    resolve: Resolver = system_resolver,
 ) -> FastAPI:
     """Wire the API from its parts, which it closes when it ends. Tests pass their own."""
     redis_url = None if settings.redis_url is None else str(settings.redis_url)
@@ -71,13 +74,16 @@ def build_app(
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
     app.state.in_flight = InFlight()
+    app.state.webhook_rules = Rules(settings.webhook_allow, http=settings.webhook_http)
+    app.state.resolve = resolve
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
     app.add_middleware(BodyDigest)
     app.add_middleware(AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
-    for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, projects, usage, health):
+    features = (fact_sets, base_models, jobs, ledger, adapters, releases, projects, usage, webhooks, health)
+    for feature in features:
         app.include_router(feature.router)
     openapi.install(app, FactSetCreate)
     return app

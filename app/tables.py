@@ -10,5 +10,16 @@ from app.fact_sets import models as fact_sets
 from app.idempotency import models as idempotency
 from app.jobs import models as jobs
 from app.projects import models as projects
+from app.webhooks import models as webhooks
 
-__all__ = ["Base", "adapters", "evaluations", "events", "fact_sets", "idempotency", "jobs", "projects"]
+__all__ = [
+    "Base",
+    "adapters",
+    "evaluations",
+    "events",
+    "fact_sets",
+    "idempotency",
+    "jobs",
+    "projects",
+    "webhooks",
+]
