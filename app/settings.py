@@ -164,8 +164,8 @@ class Settings(BaseSettings):
 
     webhook_allow: tuple[str, ...] = Field(
         default=(),
-        description="Networks, addresses and host names to which webhooks may go although they are not on the "
-        'public internet, as a JSON list: `["10.20.0.0/16", "ci.internal"]`.',
+        description="Networks, addresses and host names to which webhooks may go although they are not on "
+        'the public internet, as a JSON list: `["10.20.0.0/16", "ci.internal"]`.',
     )
     webhook_http: bool = Field(
         default=False,

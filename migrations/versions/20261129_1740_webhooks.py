@@ -90,7 +90,7 @@ def upgrade() -> None:
         sa.Column("delivery_id", sa.String(length=40), nullable=False),
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("response_status", sa.BigInteger(), nullable=True),
         sa.Column("response", sa.String(), nullable=True),
         sa.Column("error", sa.String(), nullable=True),
