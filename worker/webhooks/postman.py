@@ -145,11 +145,20 @@ class Postman:
                     parcel = sending.claim(session, webhook_id, now=self._database.now(session))
                 if parcel is None:
                     return
-                self._record(parcel, self._poster.post(parcel))
+                self._record(parcel, self._post(parcel))
         except TRANSIENT as error:  # what was claimed is sent again once the claim is over
             log.warning("webhooks.failed", webhook_id=webhook_id, error=type(error).__name__)
         except Exception:
             log.exception("webhooks.failed", webhook_id=webhook_id)
+
+    def _post(self, parcel: Parcel) -> Outcome:
+        """Send a message. A mistake of ours counts as a try as well, or it would be made for ever."""
+        begun = self._ticks()
+        try:
+            return self._poster.post(parcel)
+        except Exception:
+            log.exception("webhook.not_sent", delivery_id=parcel.delivery_id)
+            return Outcome(seconds=self._ticks() - begun, error="not sent: the log of the sweeper says why")
 
     def _record(self, parcel: Parcel, outcome: Outcome) -> None:
         chance = self._chance()
