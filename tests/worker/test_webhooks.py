@@ -1,6 +1,7 @@
 """Webhooks from the event to the receiver: real requests to a real server, with a clock of our own."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -32,7 +33,7 @@ from tests.factories import NOW, a_fact_set, a_job
 from tests.worker.receiver import Answer, Receiver, receiving
 from worker.housekeeping import clear_deliveries
 from worker.webhooks.posting import KEPT, Poster
-from worker.webhooks.postman import LANES_OF_ONE, Postman
+from worker.webhooks.postman import LANES, Postman
 
 LOOPBACK = Rules(("127.0.0.0/8",), http=True)
 GIVE_UP = timedelta(days=3)
@@ -47,9 +48,13 @@ class Desk:
         self.postmen: list[Postman] = []
         self.postman = self.another()
 
-    def another(self, *, rules: Rules = LOOPBACK, timeout: float = 5.0) -> Postman:
+    def another(
+        self, *, rules: Rules = LOOPBACK, timeout: float = 5.0, lanes: int = LANES, chance: float = 0.0
+    ) -> Postman:
         poster = Poster(rules, timeout=timedelta(seconds=timeout))
-        self.postmen.append(Postman(self.database, poster, give_up=GIVE_UP, chance=lambda: 0.0))
+        self.postmen.append(
+            Postman(self.database, poster, give_up=GIVE_UP, lanes=lanes, chance=lambda: chance)
+        )
         return self.postmen[-1]
 
     def work(self, postman: Postman | None = None) -> None:
@@ -343,11 +348,8 @@ def test_pauses_are_spread_by_chance(desk: Desk, receiver: Receiver) -> None:
     hook = desk.hook(receiver.url)
     receiver.answers = [Answer(500)]
     desk.cancelled_job()
-    poster = Poster(LOOPBACK, timeout=timedelta(seconds=5))
-    unlucky = Postman(desk.database, poster, give_up=GIVE_UP, chance=lambda: 1.0)
-    desk.postmen.append(unlucky)
 
-    desk.work(unlucky)
+    desk.work(desk.another(chance=1.0))
 
     assert desk.delivery(hook.id).next_try_at == NOW + timedelta(seconds=6)
 
@@ -438,20 +440,20 @@ def test_a_receiver_that_is_gone_is_an_error_like_others(desk: Desk) -> None:
 def test_a_receiver_that_dawdles_is_left_and_does_not_hold_others_up(desk: Desk, receiver: Receiver) -> None:
     go_on = threading.Event()
     with receiving() as slow:
-        slow.answers = [Answer(before=go_on.wait)]
+        slow.answers = [Answer(before=lambda: go_on.wait(60))]
         dawdler = desk.hook(slow.url)
-        for _ in range(5):
+        for _ in range(6):
             desk.cancelled_job()
         hook = desk.hook(receiver.url)
-        for _ in range(5):
-            desk.cancelled_job()
-        patient = desk.another(timeout=30)
+        desk.cancelled_job()
+        patient = desk.another(timeout=60, lanes=4)  # fewer than what waits for the slow one
 
-        patient.tick()
-        while len(receiver.got) < 5:
+        deadline = time.monotonic() + 30
+        while not receiver.got:
+            assert time.monotonic() < deadline, "nothing came through"
             patient.tick()
 
-        assert len(slow.got) <= LANES_OF_ONE
+        assert len(slow.got) <= 2
         assert {row.status for row in desk.deliveries(dawdler.id)} == {DeliveryStatus.PENDING}
         go_on.set()
         patient.settle()

@@ -83,7 +83,7 @@ class Poster:
                 retry_after=self._retry_after(got),
             )
 
-    def _headers(self, parcel: Parcel, target: Target) -> dict[str, str]:
+    def _headers(self, parcel: Parcel, target: Target) -> dict[bytes | str, bytes | str]:
         now = self._clock()
         signed = [Signer(secret).sign(parcel.delivery_id, now, parcel.body) for secret in parcel.secrets]
         return {
