@@ -17,6 +17,8 @@ EvaluationId = NewType("EvaluationId", str)
 CheckpointId = NewType("CheckpointId", str)
 EventId = NewType("EventId", str)
 ApiKeyId = NewType("ApiKeyId", str)
+WebhookId = NewType("WebhookId", str)
+DeliveryId = NewType("DeliveryId", str)
 
 
 def new_id(prefix: str, *, now: datetime) -> str:

@@ -38,6 +38,8 @@ from app.web.ending import told_of_the_end
 from app.web.headers import DOCS_PATH, SecurityHeaders
 from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
+from app.webhooks import routes as webhooks
+from app.webhooks.addresses import Resolver, Rules, system_resolver
 
 
 def build_app(
@@ -46,6 +48,7 @@ def build_app(
     dispatcher: Dispatcher,
     settings: Settings,
     clock: Clock = utc_now,
+    resolve: Resolver = system_resolver,
 ) -> FastAPI:
     """Wire the API from its parts, which it closes when it ends. Tests pass their own."""
     redis_url = None if settings.redis_url is None else str(settings.redis_url)
@@ -78,6 +81,8 @@ def build_app(
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
     app.state.in_flight, app.state.live = InFlight(), streams
+    app.state.webhook_rules = Rules(settings.webhook_allow, http=settings.webhook_http)
+    app.state.resolve = resolve
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
     app.add_middleware(BodyDigest)
     app.add_middleware(AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter)
@@ -95,6 +100,7 @@ def build_app(
         releases,
         projects,
         usage,
+        webhooks,
         health,
     ):
         app.include_router(feature.router)

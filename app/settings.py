@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, RedisDsn, model_validator
+from pydantic import BeforeValidator, Field, RedisDsn, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -169,6 +170,38 @@ class Settings(BaseSettings):
         default=_seconds(86_400),
         description="How long the answer to a request with an `Idempotency-Key` is kept.",
     )
+
+    webhook_allow: tuple[str, ...] = Field(
+        default=(),
+        description="Networks, addresses and host names to which webhooks may go although they are not on "
+        'the public internet, as a JSON list: `["10.20.0.0/16", "ci.internal"]`.',
+    )
+    webhook_http: bool = Field(
+        default=False,
+        description="Let webhooks go to `http://` as well: what they say can be read on the way.",
+    )
+    webhook_timeout: Seconds = Field(
+        default=_seconds(10),
+        gt=timedelta(0),
+        le=timedelta(seconds=30),
+        description="How long one try of a webhook may take, all in all.",
+    )
+    webhook_give_up: Seconds = Field(
+        default=_seconds(259_200),
+        description="How long a webhook may fail before it is disabled, once a message to it is given up.",
+    )
+    keep_deliveries: Seconds = Field(
+        default=_seconds(2_592_000),
+        description="How long is kept what was sent to webhooks, and how that went.",
+    )
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _networks_can_be_read(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            if "/" in entry:
+                ip_network(entry)
+        return entries
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeat(self) -> Self:

@@ -33,7 +33,7 @@ def with_table(document: str) -> str:
 
 def _shown(default: Any) -> str:
     if isinstance(default, timedelta):
-        return f"`{default.total_seconds():g}` s"
+        return f"`{default.total_seconds():.10g}` s"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return "" if default in (None, "", ()) else f"`{default}`"

@@ -11,6 +11,7 @@ from app.idempotency import models as idempotency
 from app.jobs import models as jobs
 from app.metrics import models as metrics
 from app.projects import models as projects
+from app.webhooks import models as webhooks
 
 __all__ = [
     "Base",
@@ -22,4 +23,5 @@ __all__ = [
     "jobs",
     "metrics",
     "projects",
+    "webhooks",
 ]

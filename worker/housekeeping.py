@@ -17,6 +17,7 @@ from app.ids import JobId
 from app.jobs.models import Checkpoint, Job, JobPhase
 from app.jobs.states import TERMINAL, JobStatus
 from app.storage import ArtifactStore
+from app.webhooks import sending
 
 log = structlog.get_logger(__name__)
 
@@ -110,6 +111,12 @@ def clear_answers(database: Database) -> None:
     """Delete the answers to requests with an Idempotency-Key whose time is over."""
     with database.begin() as session:
         answers.forget_expired(session, now=database.now(session))
+
+
+def clear_deliveries(database: Database, *, keep: timedelta) -> None:
+    """Delete what is known of messages to webhooks that ended longer ago than `keep`."""
+    with database.begin() as session:
+        sending.forget_old(session, before=database.now(session) - keep)
 
 
 def _age(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""The worker inside `mixsd up`: sweeper and supervisor as threads of one process, no broker."""
+"""The worker inside `mixsd up`: sweeper, supervisor and postman as threads of one process, no broker."""
 
 import fcntl
 import os
@@ -20,6 +20,7 @@ from worker.failures import WORKER_LOST
 from worker.supervisor import Supervisor, host_and_boot
 from worker.sweeper import Sweeper
 from worker.transactions import TRANSIENT
+from worker.webhooks.postman import Postman
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ class LocalWorker:
         self._threads = [
             threading.Thread(target=self._supervise, name="supervisor", daemon=True),
             threading.Thread(target=self._sweep, name="sweeper", daemon=True),
+            threading.Thread(target=self._tell, name="postman", daemon=True),
         ]
 
     def start(self) -> None:
@@ -104,6 +106,9 @@ class LocalWorker:
 
     def _sweep(self) -> None:
         Sweeper(self._database, self._settings, NullDispatcher()).run(self._stopping.wait)
+
+    def _tell(self) -> None:
+        Postman.of(self._database, self._settings).run(self._stopping.wait)
 
 
 def reap_dead_owners(database: Database) -> None:

@@ -17,7 +17,7 @@ from app.queue import Dispatcher
 from app.settings import Settings
 from app.storage import ArtifactStore, LocalStore
 from worker.failures import WORKER_LOST
-from worker.housekeeping import clear_answers, clear_blobs, clear_work
+from worker.housekeeping import clear_answers, clear_blobs, clear_deliveries, clear_work
 from worker.leadership import Leadership
 from worker.transactions import TRANSIENT
 
@@ -109,6 +109,7 @@ class Sweeper:
             self._work_cleared_at = now
             clear_work(self._database, self._settings.work_dir, keep=self._settings.keep_work)
             clear_answers(self._database)
+            clear_deliveries(self._database, keep=self._settings.keep_deliveries)
         if now - self._blobs_cleared_at >= _CLEAR_BLOBS_SECONDS:
             self._blobs_cleared_at = now
             artifacts, keep = self._settings.artifact_dir, self._settings.keep_work

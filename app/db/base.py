@@ -13,11 +13,13 @@ from app.ids import (
     AdapterId,
     ApiKeyId,
     CheckpointId,
+    DeliveryId,
     EvaluationId,
     EventId,
     FactSetId,
     JobId,
     ProjectId,
+    WebhookId,
 )
 
 JsonObject = dict[str, Any]
@@ -96,4 +98,6 @@ class Base(DeclarativeBase):
         CheckpointId: String(40),
         EventId: String(40),
         ApiKeyId: String(40),
+        WebhookId: String(40),
+        DeliveryId: String(40),
     }

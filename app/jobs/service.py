@@ -24,6 +24,7 @@ from app.jobs.requests import JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
 from app.jobs.states import Action, JobStatus
 from app.projects.quotas import NONE, Quotas
+from app.webhooks import outbox
 
 log = structlog.get_logger(__name__)
 
@@ -211,6 +212,9 @@ def delete_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> N
         JobStateConflictError: The job has not ended.
     """
     with database.begin() as session:
+        job = repository.get_job(session, job_id, project_id=project_id)
+        if repository.hold(session, job.id):  # its events go with it, and webhooks may not know of them yet
+            outbox.note_all_of(session, job.id, now=database.now(session))
         repository.delete_job(session, job_id, project_id=project_id)
     log.info("job.deleted", job_id=job_id)
 

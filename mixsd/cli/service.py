@@ -86,11 +86,12 @@ def worker() -> None:
 
 @cli.command()
 def sweeper() -> None:
-    """Take lost jobs back and wake workers up. Run one, or several that stand by."""
+    """Take lost jobs back, wake workers up and send webhooks. Run one, or several that stand by."""
     from app import log, tables  # noqa: F401  foreign keys resolve only once every table is known
     from app.db.engine import Database, make_engine
     from app.settings import Settings
     from worker.sweeper import Sweeper
+    from worker.webhooks.postman import Postman
 
     settings = Settings()
     log.configure(json=settings.log_json)
@@ -98,8 +99,14 @@ def sweeper() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     engine = make_engine(settings.database)
-    dispatcher = _dispatcher(settings)
-    Sweeper(Database(engine), settings, dispatcher).run(stop.wait)
+    dispatcher, database = _dispatcher(settings), Database(engine)
+    postman = threading.Thread(target=Postman.of(database, settings).run, args=(stop.wait,), name="postman")
+    postman.start()  # in a thread of its own: receivers may be slow
+    try:
+        Sweeper(database, settings, dispatcher).run(stop.wait)
+    finally:
+        stop.set()
+        postman.join()
     dispatcher.close()
     engine.dispose()
 

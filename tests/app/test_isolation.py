@@ -18,6 +18,7 @@ from app.ids import ProjectId
 from app.settings import AuthMode, Settings
 from app.storage import LocalStore
 from app.web.paging import encode
+from tests.app.hooks import a_delivered_webhook
 from tests.app.keys import a_client, a_key
 from tests.app.published import a_log, a_published_job
 
@@ -68,6 +69,7 @@ def a_team(api: FastAPI, database: Database, store: LocalStore, name: str) -> Te
         "fact_set_id": published.fact_set_id,
         "model_id": "smollm2-135m-instruct",
         "path": "README.md",
+        **a_delivered_webhook(database, project_id),
     }
     return Team(a_client(api, key.secret), ids)
 

@@ -24,6 +24,7 @@ from app.storage import LocalStore
 from app.web import health
 from app.web.health import NotReadyError
 from tests.app.conftest import ListeningDispatcher
+from tests.app.hooks import a_delivered_webhook
 from tests.app.keys import a_key
 from tests.app.published import a_log, a_published_job
 
@@ -265,6 +266,10 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         POST /projects, GET /projects, GET /projects/{project_id}, PATCH /projects/{project_id},
         DELETE /projects/{project_id}, POST /api-keys, GET /api-keys, GET /api-keys/{key_id},
         PATCH /api-keys/{key_id}, DELETE /api-keys/{key_id}, GET /quota, GET /usage,
+        POST /webhooks, GET /webhooks, GET /webhooks/{webhook_id}, PATCH /webhooks/{webhook_id},
+        DELETE /webhooks/{webhook_id}, POST /webhooks/{webhook_id}/test,
+        POST /webhooks/{webhook_id}/rotate-secret, GET /webhooks/{webhook_id}/deliveries,
+        GET /deliveries/{delivery_id}, POST /deliveries/{delivery_id}/redeliver,
         GET /adapters/{adapter_id}/files/{path}, GET /healthz, GET /readyz, GET /version
     """
     documented = {f"{method} {path}" for path, method, _ in operations(api)}
@@ -310,7 +315,11 @@ def test_examples_in_the_contract_are_accepted(api: FastAPI, client: TestClient)
     assert client.post("/fact-sets", json=schemas["FactSetCreate"]["examples"][0]).status_code == 201
     release = client.post("/adapters/adp_0/release", json=schemas["AdapterRelease"]["examples"][0])
     assert release.status_code == 404
-    for path, name in (("/projects", "ProjectCreate"), ("/api-keys", "ApiKeyCreate")):
+    for path, name in (
+        ("/projects", "ProjectCreate"),
+        ("/api-keys", "ApiKeyCreate"),
+        ("/webhooks", "WebhookCreate"),
+    ):
         created = client.post(path, json=schemas[name]["examples"][0])
         assert created.status_code == 201
         update = schemas[name.replace("Create", "Update")]["examples"][0]
@@ -330,10 +339,11 @@ def test_every_documented_read_works(
         "path": "README.md",
         "project_id": DEFAULT_PROJECT,
         "key_id": a_key(database).id,
+        **a_delivered_webhook(database, DEFAULT_PROJECT),
     }
 
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
     reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 30
+    assert len(reads) == 35
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)
