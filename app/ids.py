@@ -17,6 +17,7 @@ EvaluationId = NewType("EvaluationId", str)
 CheckpointId = NewType("CheckpointId", str)
 EventId = NewType("EventId", str)
 ApiKeyId = NewType("ApiKeyId", str)
+WorkerId = NewType("WorkerId", str)
 
 
 def new_id(prefix: str, *, now: datetime) -> str:

@@ -18,6 +18,7 @@ from app.ids import (
     FactSetId,
     JobId,
     ProjectId,
+    WorkerId,
 )
 
 JsonObject = dict[str, Any]
@@ -96,4 +97,5 @@ class Base(DeclarativeBase):
         CheckpointId: String(40),
         EventId: String(40),
         ApiKeyId: String(40),
+        WorkerId: String(40),
     }

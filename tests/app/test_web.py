@@ -264,7 +264,8 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         POST /projects, GET /projects, GET /projects/{project_id}, PATCH /projects/{project_id},
         DELETE /projects/{project_id}, POST /api-keys, GET /api-keys, GET /api-keys/{key_id},
         PATCH /api-keys/{key_id}, DELETE /api-keys/{key_id}, GET /quota, GET /usage,
-        GET /adapters/{adapter_id}/files/{path}, GET /healthz, GET /readyz, GET /version
+        GET /adapters/{adapter_id}/files/{path}, GET /healthz, GET /readyz, GET /version,
+        GET /metrics, GET /queue, GET /workers
     """
     documented = {f"{method} {path}" for path, method, _ in operations(api)}
 
@@ -333,5 +334,5 @@ def test_every_documented_read_works(
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
     reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 28
+    assert len(reads) == 31
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)
