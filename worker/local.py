@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import IO, Final
 
 import structlog
+from opentelemetry.trace import TracerProvider
 from sqlalchemy import select
 
 from app import tracing
@@ -44,7 +45,7 @@ class LocalWorker:
         self._stopping = threading.Event()
         self._lock: IO[str] | None = None
         self._slots = slots_of(settings)
-        self._tracers = tracing.OFF
+        self._tracers: TracerProvider = tracing.OFF
         self._threads = [
             threading.Thread(target=self._supervise, name=f"supervisor-{number}", daemon=True)
             for number in range(self._slots.most_jobs or 1)

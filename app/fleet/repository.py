@@ -47,14 +47,16 @@ def usual_duration(session: Session) -> timedelta | None:
         .order_by(Job.finished_at.desc())
         .limit(GONE_BY)
     )
-    taken = [(ended - began).total_seconds() for began, ended in session.execute(statement)]
+    taken = [
+        (ended - began).total_seconds() for began, ended in session.execute(statement) if began and ended
+    ]
     return timedelta(seconds=median(taken)) if taken else None
 
 
 def began(session: Session) -> Sequence[datetime]:
     """Return when each job began that a worker has."""
-    statement = select(Job.heartbeat_at, Job.started_at).where(Job.status.in_(OWNED))
-    return [started or beat for beat, started in session.execute(statement)]
+    statement = select(Job.started_at).where(Job.status.in_(OWNED))
+    return [started for started in session.scalars(statement) if started is not None]
 
 
 def of_project(session: Session, job_ids: Sequence[JobId], project_id: ProjectId) -> frozenset[JobId]:

@@ -2,7 +2,7 @@
 
 A job that wants more GPUs than are free lets later ones that want fewer go first, for a while.
 Then nothing of its priority or below is begun on the machines that could hold it, and GPUs
-become free until it fits.
+become free until it fits. One that fits no machine for as long is begun all the same, and told so.
 """
 
 from datetime import datetime, timedelta
@@ -25,8 +25,10 @@ def room(
         patience: How long a job that is due lets others go first.
         lease: Silence after which a worker does not count.
     """
-    fits = and_(Job.gpus <= free, ~_must_wait(queue, free, capacity, now - patience))
-    return or_(fits, and_(Job.gpus > capacity, ~_fits_elsewhere(now - lease)))
+    long_ago = now - patience
+    fits = and_(Job.gpus <= free, ~_must_wait(queue, free, capacity, long_ago))
+    hopeless = and_(Job.gpus > capacity, Job.next_run_at <= long_ago, ~_fits_elsewhere(now - lease))
+    return or_(fits, hopeless)
 
 
 def _must_wait(queue: str, free: int, capacity: int, since: datetime) -> ColumnElement[bool]:
@@ -47,5 +49,5 @@ def _must_wait(queue: str, free: int, capacity: int, since: datetime) -> ColumnE
 
 
 def _fits_elsewhere(since: datetime) -> ColumnElement[bool]:
-    """Some worker has as many GPUs as the job wants. If none has, it is begun here and told so."""
+    """Some worker has as many GPUs as the job wants."""
     return exists().where(Worker.capacity >= Job.gpus, Worker.heartbeat_at > since)

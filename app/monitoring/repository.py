@@ -56,7 +56,8 @@ def phase_seconds(session: Session) -> Mapping[Phase, Sequence[float]]:
     last = statement.where(JobPhase.finished_at.is_not(None)).order_by(JobPhase.finished_at.desc())
     found: dict[Phase, list[float]] = {}
     for phase, began, ended in session.execute(last.limit(RECENT_PHASES)):
-        found.setdefault(phase, []).append((ended - began).total_seconds())
+        if ended is not None:
+            found.setdefault(phase, []).append((ended - began).total_seconds())
     return {phase: sorted(seconds) for phase, seconds in found.items()}
 
 
@@ -68,7 +69,7 @@ def rates(session: Session) -> Mapping[tuple[Phase, str], float]:
         .where(Job.status.in_(OWNED), Job.phase == JobPhase.phase, JobPhase.rate.is_not(None))
         .group_by(JobPhase.phase, JobPhase.unit)
     )
-    return {(phase, unit): float(rate) for phase, unit, rate in session.execute(statement)}
+    return {(phase, unit): rate or 0.0 for phase, unit, rate in session.execute(statement)}
 
 
 def workers(session: Session) -> Sequence[Worker]:

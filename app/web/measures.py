@@ -66,10 +66,10 @@ class HttpMeasures:
         if FOLDER not in os.environ:
             return self._registry
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
 
     def close(self) -> None:
         """Count nothing as in flight any more that this process was at."""
         if FOLDER in os.environ:
-            mark_process_dead(os.getpid())
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
