@@ -19,6 +19,7 @@ EventId = NewType("EventId", str)
 ApiKeyId = NewType("ApiKeyId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
+WorkerId = NewType("WorkerId", str)
 
 
 def new_id(prefix: str, *, now: datetime) -> str:

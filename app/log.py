@@ -1,10 +1,17 @@
-"""Logs: structlog to stderr. Standard output is for data."""
+"""Logs: structlog to stderr. Standard output is for data.
 
+What libraries say through `logging` comes out in the same form.
+"""
+
+import logging
 import re
 import sys
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
 import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 _SECRETS: Final = re.compile(
     r"(?P<kept>mixsd_[0-9A-Za-z]{8}_)[0-9A-Za-z]+"  # our keys, whose beginning may be seen
@@ -14,25 +21,84 @@ _SECRETS: Final = re.compile(
     r"|\bhf_[0-9A-Za-z]{16,}"
 )
 
+_OWN_HANDLER: Final = "mixsd"
 
-def configure(*, json: bool) -> None:
+_SILENT: Final = ("uvicorn.access",)
+"""Loggers whose lines we write ourselves, with more in them: `request.finished`."""
+
+_QUIET: Final = ("httpx", "httpx2")
+"""Loggers that would write a line, with its address, for every request that we send."""
+
+_TAKEN_OVER: Final = ("uvicorn", "uvicorn.error", "alembic")
+"""Loggers to which others may have given handlers of their own."""
+
+
+def configure(*, json: bool, **always: Any) -> None:
     """Set up the process's logs, once, from a composition root.
 
     Traces are plain: those with the values of variables take seconds to write, and show secrets.
+
+    Args:
+        json: One object a line instead of text.
+        always: Fields of every line of this process, whichever thread writes it.
     """
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _with_fields(always),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    lines = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(lines if json else [plain]),
-            _without_secrets,
-        ],
-        logger_factory=_to_stderr,
-        cache_logger_on_first_use=False,
+    rendering: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()] if json else [plain]
     )
+    last: list[Processor] = [*rendering, _without_secrets]
+    structlog.configure(
+        processors=[*common, *last], logger_factory=_to_stderr, cache_logger_on_first_use=False
+    )
+    _take_over_logging(common, last)
+
+
+def _with_fields(always: MutableMapping[str, Any]) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**always, **event}
+
+    return add
+
+
+def _take_over_logging(common: Iterable[Processor], last: Iterable[Processor]) -> None:
+    root = logging.getLogger()
+    handler = _Stderr()
+    handler.set_name(_OWN_HANDLER)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[*common, structlog.stdlib.add_logger_name],
+            processors=[ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    for old in [old for old in root.handlers if old.get_name() == _OWN_HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    for name in _TAKEN_OVER:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT:
+        logging.getLogger(name).disabled = True
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """Writes to what `sys.stderr` is at that time, as the loggers of structlog do."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
 
 
 def redacted(text: str) -> str:

@@ -4,11 +4,15 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import structlog
 from fastapi import Depends, FastAPI
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry.trace import TracerProvider
 
 from app import (
     log,
     tables,  # noqa: F401  foreign keys resolve only once every table is known
+    tracing,
 )
 from app.adapters import routes as adapters
 from app.base_models import routes as base_models
@@ -17,17 +21,20 @@ from app.db.engine import Database, make_engine
 from app.fact_sets import routes as fact_sets
 from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
+from app.fleet import routes as fleet
 from app.idempotency.once import InFlight
 from app.jobs import routes as jobs
 from app.ledger import routes as ledger
 from app.live import routes as live
 from app.live.watching import Live, Times
+from app.monitoring import routes as monitoring
+from app.monitoring.service import ServiceMeasures
 from app.projects import routes as projects
 from app.projects.keyring import Keyring
 from app.queue import CeleryDispatcher, Dispatcher, NullDispatcher
 from app.releases import routes as releases
 from app.reports import routes as reports
-from app.settings import Settings
+from app.settings import MetricsAccess, Settings
 from app.storage import ArtifactStore, LocalStore
 from app.usage import routes as usage
 from app.web import health, openapi, problems
@@ -36,10 +43,14 @@ from app.web.body import refuse_nul
 from app.web.body_digest import BodyDigest
 from app.web.ending import told_of_the_end
 from app.web.headers import DOCS_PATH, SecurityHeaders
+from app.web.measures import FOLDER, HttpMeasures
 from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
+from app.web.request_log import RequestLog
 from app.webhooks import routes as webhooks
 from app.webhooks.addresses import Resolver, Rules, system_resolver
+
+logger = structlog.get_logger(__name__)
 
 
 def build_app(
@@ -49,11 +60,16 @@ def build_app(
     settings: Settings,
     clock: Clock = utc_now,
     resolve: Resolver = system_resolver,
+    tracers: TracerProvider = tracing.OFF,
 ) -> FastAPI:
-    """Wire the API from its parts, which it closes when it ends. Tests pass their own."""
+    """Wire the API from its parts, which it closes when it ends. Tests pass their own.
+
+    `tracers` record requests, unless they are `tracing.OFF`.
+    """
     redis_url = None if settings.redis_url is None else str(settings.redis_url)
     limiter = RateLimiter(settings.rate_limit, redis_url, lambda: clock().timestamp())
     streams = Live(database, Times(poll=settings.stream_poll.total_seconds()))
+    measures = HttpMeasures()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -62,6 +78,8 @@ def build_app(
         streams.close()
         dispatcher.close()
         limiter.close()
+        measures.close()
+        tracing.close(tracers)
         database.engine.dispose()
 
     app = FastAPI(
@@ -77,6 +95,7 @@ def build_app(
         responses=problems.problems(422, 500, 503),
         dependencies=[Depends(refuse_nul)],
         lifespan=lifespan,
+        telemetry=_telemetry(tracers),
     )
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
@@ -84,9 +103,14 @@ def build_app(
     app.state.webhook_rules = Rules(settings.webhook_allow, http=settings.webhook_http)
     app.state.resolve = resolve
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
+    app.state.http_measures = measures
+    app.state.service_measures = ServiceMeasures(database, lease=settings.lease)
     app.add_middleware(BodyDigest)
-    app.add_middleware(AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter)
+    app.add_middleware(
+        AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter, metrics=settings.metrics
+    )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestLog, measures=measures)
     app.add_middleware(RequestId)
     problems.install(app)
     for feature in (
@@ -101,11 +125,25 @@ def build_app(
         projects,
         usage,
         webhooks,
+        fleet,
         health,
     ):
         app.include_router(feature.router)
+    app.include_router(monitoring.router)
     openapi.install(app, FactSetCreate)
     return app
+
+
+def _telemetry(tracers: TracerProvider) -> TelemetryConfig:
+    """Have FastAPI trace requests, and nothing else, and only if it was asked for."""
+    return {
+        "tracing": tracing.is_on(tracers),
+        "tracer_provider": tracers,
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "auto_configure": False,
+    }
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -116,4 +154,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.redis_url is not None:
         dispatcher = CeleryDispatcher(str(settings.redis_url))
     database = Database(make_engine(settings.database))
-    return build_app(database, LocalStore(settings.artifact_dir), dispatcher, settings)
+    tracers = tracing.provider_for(settings.otlp_endpoint, role="api")
+    app = build_app(database, LocalStore(settings.artifact_dir), dispatcher, settings, tracers=tracers)
+    if app.state.http_measures.is_partial and settings.metrics is not MetricsAccess.OFF:
+        said = f"measures of requests are left out: start all processes with {FOLDER}, an empty folder"
+        logger.warning("metrics.of_requests_left_out", why=said)
+    return app

@@ -33,6 +33,15 @@ class AuthMode(StrEnum):
     OFF = "off"
 
 
+class MetricsAccess(StrEnum):
+    """Who may read `GET /metrics`."""
+
+    OFF = "off"
+    KEY = "key"
+    LOOPBACK = "loopback"
+    OPEN = "open"
+
+
 class Settings(BaseSettings):
     """Everything that differs between deployments.
 
@@ -91,7 +100,36 @@ class Settings(BaseSettings):
         description="Most processes that a job may train with (`training.processes`). 0: as many as there "
         "are GPUs, 1 without.",
     )
+    gpus: str = Field(
+        default="auto",
+        pattern=r"^(auto|[0-9]+(,[0-9]+)*|)$",
+        description="GPUs that the workers of this machine share, as a list of indices such as `0,1`. "
+        "`auto`: all that are seen. Empty: GPUs are not shared out.",
+    )
+    jobs_per_gpu: int = Field(default=1, ge=1, le=16, description="Jobs that share a GPU at the same time.")
+    cpu_jobs: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Jobs that run on this machine at the same time where none uses a GPU. 0: one for each "
+        "worker.",
+    )
+    gpu_patience: Seconds = Field(
+        default=_seconds(600),
+        description="How long a job that wants several GPUs lets later ones that want fewer go first.",
+    )
     log_json: bool = Field(default=False, description="Write logs as JSON lines instead of text.")
+    metrics: MetricsAccess = Field(
+        default=MetricsAccess.KEY,
+        description="Who may read `GET /metrics`. `key`: an admin key of the default project. `loopback`: "
+        "this machine too, without a key. `open`: whoever reaches the API. `off`: nobody.",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        repr=False,
+        description="Where traces are sent, by OTLP over HTTP: `http://collector:4318`. Needs the extra "
+        "`otel`. Empty: nothing is traced.",
+    )
 
     auth: AuthMode = Field(
         default=AuthMode.AUTO,

@@ -7,9 +7,13 @@ repeating or delaying one is harmless, so Celery keeps no results and redelivers
 from typing import Any, Final
 
 from celery import Celery
+from celery.signals import setup_logging
 from kombu import Exchange, Queue
 
-from app import tables  # noqa: F401  foreign keys resolve only once every table is known
+from app import (
+    log,
+    tables,  # noqa: F401  foreign keys resolve only once every table is known
+)
 from app.jobs.models import GPU_QUEUE
 from app.queue import KEY_PREFIX
 from app.settings import Settings
@@ -67,3 +71,9 @@ def make_celery(settings: Settings) -> Celery:
 
 settings = Settings()
 celery = make_celery(settings)
+
+
+@setup_logging.connect
+def _log_in_our_form(**_: Any) -> None:
+    """Keep Celery from setting up logs of its own."""
+    log.configure(json=settings.log_json)

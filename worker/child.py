@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -48,7 +48,7 @@ def environment_for(settings: Settings, environ: Mapping[str, str]) -> dict[str,
     }
     own = {
         f"MIXSD_{name.upper()}": _written(value)
-        for name, value in settings.model_dump(exclude={"redis_url"}).items()
+        for name, value in settings.model_dump(exclude={"redis_url", "otlp_endpoint"}).items()
         if value is not None
     }
     return ({} if "OMP_WAIT_POLICY" in kept else _SHORT_WAIT) | kept | own
@@ -69,7 +69,10 @@ def _written(value: object) -> str:
 class Child:
     """A running runner."""
 
-    def __init__(self, claim: Claim, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, claim: Claim, settings: Settings, environ: Mapping[str, str], *, keep_open: Sequence[int] = ()
+    ) -> None:
+        """Start it. `keep_open` are descriptors of files that it holds open as long as it lives."""
         command = [sys.executable, "-m", "worker.runner", "--job", claim.job_id]
         command += ["--fence", str(claim.fence), "--attempt", str(claim.attempt)]
         command += ["--parent", str(os.getpid())]
@@ -82,6 +85,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment_for(settings, environ),
+            pass_fds=keep_open,
             start_new_session=True,
         )
         self.pid = self._process.pid

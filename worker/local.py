@@ -8,8 +8,10 @@ from datetime import timedelta
 from typing import IO, Final
 
 import structlog
+from opentelemetry.trace import TracerProvider
 from sqlalchemy import select
 
+from app import tracing
 from app.db.engine import Database
 from app.jobs import leases
 from app.jobs.models import GPU_QUEUE, Job
@@ -17,7 +19,7 @@ from app.jobs.states import OWNED
 from app.queue import NullDispatcher
 from app.settings import Settings
 from worker.failures import WORKER_LOST
-from worker.supervisor import Supervisor, host_and_boot
+from worker.supervisor import Supervisor, host_and_boot, roster_for, slots_of
 from worker.sweeper import Sweeper
 from worker.transactions import TRANSIENT
 from worker.webhooks.postman import Postman
@@ -33,7 +35,7 @@ class DataFolderInUseError(Exception):
 
 
 class LocalWorker:
-    """Runs the jobs of one machine, one at a time.
+    """Runs the jobs of one machine: as many at a time as its GPUs hold, one without any.
 
     It may share its `database` with the API of the same process, and does not close it.
     """
@@ -43,8 +45,13 @@ class LocalWorker:
         self._settings = settings
         self._stopping = threading.Event()
         self._lock: IO[str] | None = None
+        self._slots = slots_of(settings)
+        self._tracers: TracerProvider = tracing.OFF
         self._threads = [
-            threading.Thread(target=self._supervise, name="supervisor", daemon=True),
+            threading.Thread(target=self._supervise, name=f"supervisor-{number}", daemon=True)
+            for number in range(self._slots.most_jobs or 1)
+        ]
+        self._threads += [
             threading.Thread(target=self._sweep, name="sweeper", daemon=True),
             threading.Thread(target=self._tell, name="postman", daemon=True),
         ]
@@ -54,8 +61,10 @@ class LocalWorker:
 
         Raises:
             DataFolderInUseError: Another worker has the data folder.
+            TracingExtraMissingError: Traces are asked for, and the extra for them is missing.
         """
         self.acquire()
+        self._tracers = tracing.provider_for(self._settings.otlp_endpoint, role="worker")
         reap_dead_owners(self._database)
         for thread in self._threads:
             thread.start()
@@ -66,6 +75,7 @@ class LocalWorker:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(self._settings.grace.total_seconds() + _TO_SETTLE)
+        tracing.close(self._tracers)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -97,12 +107,22 @@ class LocalWorker:
         self._lock = lock
 
     def _supervise(self) -> None:
-        supervisor = Supervisor(self._database, self._settings, stop=self._stopping.is_set)
+        roster = roster_for(self._database, self._settings, self._slots)
+        supervisor = Supervisor(
+            self._database,
+            self._settings,
+            stop=self._stopping.is_set,
+            slots=self._slots,
+            note=roster.note,
+            tracers=self._tracers,
+        )
+        roster.start()
         while not self._stopping.wait(self._settings.idle_poll.total_seconds()):
             try:
                 supervisor.drain(GPU_QUEUE)
             except Exception:  # whatever it is, the next job deserves a worker
                 log.exception("supervisor.failed")
+        roster.close()
 
     def _sweep(self) -> None:
         Sweeper(self._database, self._settings, NullDispatcher()).run(self._stopping.wait)

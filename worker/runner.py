@@ -25,6 +25,7 @@ from app.ids import JobId
 from app.jobs import leases
 from app.jobs.leases import Claim
 from app.jobs.states import JobStatus
+from app.log import configure
 from app.settings import Settings
 from app.storage import ArtifactStore, LocalStore
 from mixsd.errors import MixsdError
@@ -45,12 +46,12 @@ _PR_SET_PDEATHSIG: Final = 1
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> Exit:
     """Make the attempt. Returns how it ended."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     options = _parse(arguments)
     die_with(options.parent)
     _limit()
     testing = environ.get("MIXSD_TESTING") == "1"
     settings = Settings()
+    configure(json=settings.log_json, job_id=options.job, attempt=options.attempt)
     engine = make_engine(settings.database)
     try:
         return attempt(

@@ -11,24 +11,31 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import select
+from opentelemetry.trace import Span, StatusCode, TracerProvider
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from app import tracing
 from app.db.engine import Database
-from app.jobs import leases
+from app.ids import JobId
+from app.jobs import gpus, leases
 from app.jobs.leases import Claim, Ended, Failure
 from app.jobs.models import Job
 from app.projects.quotas import Quotas
 from app.settings import Settings
 from mixsd.config import TrainConfig
+from worker import traces
 from worker.child import Child
 from worker.failures import OUT_OF_MEMORY, STALLED, Exit, failure_from
+from worker.gpus import find_gpus
+from worker.roster import Roster
+from worker.slots import Held, Slots
 from worker.transactions import TRANSIENT, write
 from worker.watch import Cause, Ending, Watch
 
@@ -56,6 +63,22 @@ def owner_name() -> str:
     return f"{host}:{os.getpid()}:{boot}:{uuid4().hex}"
 
 
+def slots_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Slots:
+    """Return the places for jobs on this machine."""
+    return Slots(
+        settings.data_dir / "run",
+        find_gpus(settings, environ),
+        jobs_per_gpu=settings.jobs_per_gpu,
+        cpu_jobs=settings.cpu_jobs,
+    )
+
+
+def roster_for(database: Database, settings: Settings, slots: Slots) -> Roster:
+    """Return what tells the service of a worker of this machine."""
+    host, _ = host_and_boot()
+    return Roster(database, settings, host=host, version=VERSION, shared=slots.gpus)
+
+
 class Supervisor:
     """Runs the jobs of a queue, one at a time."""
 
@@ -66,6 +89,9 @@ class Supervisor:
         *,
         stop: Callable[[], bool] = lambda: False,
         environ: Mapping[str, str] = os.environ,
+        slots: Slots | None = None,
+        note: Callable[[JobId | None], None] = lambda _: None,
+        tracers: TracerProvider = tracing.OFF,
     ) -> None:
         """Set up a supervisor.
 
@@ -73,12 +99,18 @@ class Supervisor:
             stop: Says, when asked, whether this process is to end. A running job is then handed
                 back to the queue and nothing more is claimed.
             environ: What runners inherit from, as far as they need it.
+            slots: Places for jobs on this machine; as the settings say, if they are left out.
+            note: Told which job is in hand, and None when it is no longer.
+            tracers: What attempts are traced with.
         """
         self._database = database
         self._settings = settings
         self._stop = stop
         self._environ = environ
         self._owner = owner_name()
+        self._slots = slots or slots_of(settings, environ)
+        self._note = note
+        self._tracers = tracers
 
     def drain(self, queue: str) -> int:
         """Run jobs until none can be claimed. Returns how many attempts were made."""
@@ -88,35 +120,58 @@ class Supervisor:
         return made
 
     def run_one(self, queue: str) -> bool:
-        """Make one attempt at the first job that waits. False if there is none, or no database."""
+        """Make one attempt at the first job that waits and has room. False without one, or a database."""
         claimed_at = time.monotonic()
         try:
-            claim = self._claim(queue)
+            claim, held = self._claim(queue)
         except TRANSIENT as error:
             log.warning("job.claim_failed", queue=queue, error=type(error).__name__)
             return False
         if claim is None:
             return False
         with structlog.contextvars.bound_contextvars(job_id=claim.job_id, attempt=claim.attempt):
-            log.info("job.claimed")
-            self._attend(claim, claimed_at)
+            log.info("job.claimed", **held.environment)
+            self._note(claim.job_id)
+            try:
+                with traces.attempt(self._tracers, claim) as span:
+                    self._attend(claim, claimed_at, held, span)
+            finally:
+                held.close()
+                self._note(None)
         return True
 
-    def _claim(self, queue: str) -> Claim | None:
-        with self._database.begin() as session:
-            return leases.claim(
-                session,
-                queue=queue,
-                owner=self._owner,
-                version=VERSION,
-                now=self._database.now(session),
-                lease=self._settings.lease,
-                defaults=Quotas.by_default(self._settings),
-            )
+    def _claim(self, queue: str) -> tuple[Claim | None, Held]:
+        """Take a job, and the places that it runs on."""
+        with self._slots.choosing() as free:
+            if not free:
+                return None, Held()
+            with self._database.begin() as session:
+                now = self._database.now(session)
+                claim = leases.claim(
+                    session,
+                    queue=queue,
+                    owner=self._owner,
+                    version=VERSION,
+                    now=now,
+                    lease=self._settings.lease,
+                    defaults=Quotas.by_default(self._settings),
+                    room=self._room(queue, free.count, now) if self._slots.capacity else None,
+                )
+            return claim, free.keep(claim.gpus) if claim else Held()
 
-    def _attend(self, claim: Claim, claimed_at: float) -> None:
+    def _room(self, queue: str, free: int, now: datetime) -> ColumnElement[bool]:
+        return gpus.room(
+            queue=queue,
+            free=free,
+            capacity=self._slots.capacity,
+            now=now,
+            patience=self._settings.gpu_patience,
+            lease=self._settings.lease,
+        )
+
+    def _attend(self, claim: Claim, claimed_at: float, held: Held, span: Span) -> None:
         try:
-            ending = self._run(claim, claimed_at)
+            ending = self._run(claim, claimed_at, held)
         except OSError:  # no process to be had, or no folder
             log.exception("runner.not_started")
             ending = Ending(Exit.DEFECT, None)
@@ -132,9 +187,27 @@ class Supervisor:
         else:
             if ended is not None:
                 log.info("job.settled", status=str(ended.status))
+            self._trace(claim, ending, ended, span)
 
-    def _run(self, claim: Claim, claimed_at: float) -> Ending:
-        child = Child(claim, self._settings, self._environ)
+    def _trace(self, claim: Claim, ending: Ending, ended: Ended | None, span: Span) -> None:
+        if not tracing.is_on(self._tracers):
+            return
+        span.set_attribute("mixsd.exit_code", ending.code)
+        if ended is not None:
+            span.set_attribute("mixsd.status", str(ended.status))
+        if ending.code != Exit.PUBLISHED and ending.code not in _STOPPED:
+            span.set_status(StatusCode.ERROR)
+        try:
+            traces.add_phases(self._tracers, self._database, claim, span)
+        except TRANSIENT as error:
+            log.warning("trace.incomplete", error=type(error).__name__)
+
+    def _run(self, claim: Claim, claimed_at: float, held: Held) -> Ending:
+        settings, environ = self._settings, self._environ
+        if held.environment:  # the runner sees only its own GPUs, and numbers them from 0
+            settings = settings.model_copy(update={"device": settings.device.partition(":")[0]})
+            environ = {**environ, **held.environment}
+        child = Child(claim, settings, environ, keep_open=held.descriptors)
         try:
             watch = Watch(
                 self._database, self._settings, claim, child, claimed_at=claimed_at, stop=self._stop

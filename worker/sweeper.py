@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import func, select
 
 from app.db.engine import Database
-from app.jobs import leases
+from app.jobs import leases, workers
 from app.jobs.leases import Ended
 from app.jobs.models import Job
 from app.jobs.states import JobStatus
@@ -103,6 +103,10 @@ class Sweeper:
             )
             return [(queue, due, newest) for queue, due, newest in session.execute(statement)]
 
+    def _forget_workers(self) -> None:
+        with self._database.begin() as session:
+            workers.forget_lost(session, now=self._database.now(session), lease=self._settings.lease)
+
     def _clear(self) -> None:
         now = self._clock()
         if now - self._work_cleared_at >= _CLEAR_WORK_SECONDS:
@@ -110,6 +114,7 @@ class Sweeper:
             clear_work(self._database, self._settings.work_dir, keep=self._settings.keep_work)
             clear_answers(self._database)
             clear_deliveries(self._database, keep=self._settings.keep_deliveries)
+            self._forget_workers()
         if now - self._blobs_cleared_at >= _CLEAR_BLOBS_SECONDS:
             self._blobs_cleared_at = now
             artifacts, keep = self._settings.artifact_dir, self._settings.keep_work

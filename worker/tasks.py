@@ -7,12 +7,13 @@ from typing import Any, Final
 import structlog
 from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 
+from app import tracing
 from app.db.engine import Database, make_engine
 from app.jobs.models import GPU_QUEUE
 from app.queue import LOOK
 from app.settings import Settings
 from worker.celery_app import celery, settings
-from worker.supervisor import Supervisor
+from worker.supervisor import Supervisor, roster_for, slots_of
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,18 @@ class Desk:
         self._engine = make_engine(settings.database)
         self._closing = threading.Event()
         self._turn = threading.Lock()
-        self._supervisor = Supervisor(Database(self._engine), settings, stop=self._is_stopping)
+        database, slots = Database(self._engine), slots_of(settings)
+        self._roster = roster_for(database, settings, slots)
+        self._tracers = tracing.provider_for(settings.otlp_endpoint, role="worker")
+        self._supervisor = Supervisor(
+            database,
+            settings,
+            stop=self._is_stopping,
+            slots=slots,
+            note=self._roster.note,
+            tracers=self._tracers,
+        )
+        self._roster.start()
         self._poll = min(IDLE_POLL, settings.hint.total_seconds())
         self._grace = settings.grace.total_seconds()
         self._thread = threading.Thread(target=self._look_by_itself, name="idle-poll", daemon=True)
@@ -50,6 +62,8 @@ class Desk:
         """Hand back what the thread is running, if it is."""
         self._closing.set()
         self._thread.join(self._grace + 5)
+        self._roster.close()
+        tracing.close(self._tracers)
         self._engine.dispose()
 
     def _is_stopping(self) -> bool:

@@ -20,6 +20,7 @@ from app.ids import (
     JobId,
     ProjectId,
     WebhookId,
+    WorkerId,
 )
 
 JsonObject = dict[str, Any]
@@ -100,4 +101,5 @@ class Base(DeclarativeBase):
         ApiKeyId: String(40),
         WebhookId: String(40),
         DeliveryId: String(40),
+        WorkerId: String(40),
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, null, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from app.db.base import JsonObject
@@ -42,6 +42,10 @@ class Claim:
     job_id: JobId
     fence: int
     attempt: int
+    gpus: int = 1
+    """How many it wants where there are any."""
+    traceparent: str | None = None
+    """The trace that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,13 @@ def claim(
     now: datetime,
     lease: timedelta,
     defaults: Quotas = NONE,
+    room: ColumnElement[bool] | None = None,
 ) -> Claim | None:
     """Take the first due job of `queue`, by priority and then by age. None if there is none.
 
     Projects that have used up what they may have are passed over; `defaults` holds for those
-    without quotas of their own.
+    without quotas of their own. So are jobs that do not meet `room`, where it is given: see
+    `app.jobs.gpus`.
     """
     held_back = quotas.held_back(session, defaults, queue=queue, now=now)
     first = (
@@ -99,6 +105,7 @@ def claim(
             Job.next_run_at <= now,
             Job.min_worker_version <= version,
             Job.project_id.not_in(held_back),
+            true() if room is None else room,
         )
         .order_by(Job.priority.desc(), Job.next_run_at, Job.id)
         .limit(1)
@@ -121,7 +128,7 @@ def claim(
             started_at=case((Job.started_at.is_(None), now), else_=Job.started_at),
             event_seq=Job.event_seq + 1,
         )
-        .returning(Job.id, Job.project_id, Job.fence, Job.attempt, Job.event_seq)
+        .returning(Job.id, Job.project_id, Job.fence, Job.attempt, Job.event_seq, Job.gpus, Job.traceparent)
     )
     row = session.execute(statement).one_or_none()
     if row is None:
@@ -130,7 +137,7 @@ def claim(
     attempts.open_attempt(session, row.id, row.attempt, owner, now)
     started = NewEvent("job.started", f"attempt {row.attempt} started")
     events.append(session, row.id, [started], last_seq=row.event_seq, attempt=row.attempt, now=now)
-    return Claim(row.id, row.fence, row.attempt)
+    return Claim(row.id, row.fence, row.attempt, row.gpus, row.traceparent)
 
 
 def beat(session: Session, job_id: JobId, fence: int, *, now: datetime, lease: timedelta) -> Beat | None:
@@ -229,7 +236,7 @@ def publish(
     row = session.execute(statement).one_or_none()
     if row is None:
         return False
-    quotas.end_span(session, job_id, now)
+    quotas.end_span(session, job_id, now, JobStatus.SUCCEEDED)
     attempts.close_attempt(session, job_id, row.attempt, "succeeded", now)
     events.append(session, job_id, new_events, last_seq=row.event_seq, attempt=row.attempt, now=now)
     return True
@@ -368,7 +375,7 @@ def _end_all(
     )
     ended = []
     for row in session.execute(statement).all():
-        quotas.end_span(session, row.id, now)
+        quotas.end_span(session, row.id, now, row.status, lost=bool(before))
         kind, level = _OUTCOMES[row.status]
         happened = [*before, NewEvent(kind, why, level=level)]
         events.append(session, row.id, happened, last_seq=row.event_seq, attempt=row.attempt, now=now)

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueC
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, JsonList, JsonObject, enum_column
-from app.ids import CheckpointId, FactSetId, JobId, ProjectId
+from app.ids import CheckpointId, FactSetId, JobId, ProjectId, WorkerId
 from app.jobs.states import TERMINAL, JobStatus, Phase
 
 GPU_QUEUE: Final = "gpu"
@@ -23,6 +23,8 @@ class Job(Base):
     claim, loss and retry, and each write of a worker names the fence it holds, so a worker that
     lost its lease can write nothing. `attempt` is the count that a client sees: it does not rise
     when a worker hands a job back. `attempt_open` says that the next claim continues it.
+    `gpus` is how many it wants where there are any. `traceparent` is the trace of the request that
+    made it, to which its attempts belong.
     """
 
     __tablename__ = "jobs"
@@ -51,6 +53,9 @@ class Job(Base):
     crash_streak: Mapped[int] = mapped_column(SmallInteger, default=0)
     oom_count: Mapped[int] = mapped_column(SmallInteger, default=0)
     micro_batch_override: Mapped[int | None]
+
+    gpus: Mapped[int] = mapped_column(SmallInteger, default=1)
+    traceparent: Mapped[str | None]
 
     fence: Mapped[int] = mapped_column(default=0)
     lease_owner: Mapped[str | None]
@@ -109,6 +114,14 @@ class Job(Base):
             postgresql_where=text("finished_at IS NULL"),
             sqlite_where=text("finished_at IS NULL"),
         ),
+        # For counting: a job comes into it once, when it ends.
+        Index(
+            "ix_jobs_finished",
+            "status",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL"),
+            sqlite_where=text("finished_at IS NOT NULL"),
+        ),
     )
 
     @property
@@ -132,7 +145,8 @@ class JobAttempt(Base):
 class WorkSpan(Base):
     """A time in which a worker held a job: what a project is charged for, also once the job is deleted.
 
-    `ended_at` is null while it goes on, of which each job has one at most.
+    `ended_at` is null while it goes on, of which each job has one at most. `outcome` is the status
+    that the job then had, and `lost` says that its worker did not give it up but went silent or died.
     """
 
     __tablename__ = "work_spans"
@@ -142,8 +156,10 @@ class WorkSpan(Base):
     project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id"))
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    lost: Mapped[bool] = mapped_column(default=False)
 
-    __table_args__ = (Index(None, "project_id", "ended_at"),)
+    __table_args__ = (Index(None, "project_id", "ended_at"), Index(None, "outcome", "lost"))
 
 
 class JobPhase(Base):
@@ -169,6 +185,15 @@ class JobPhase(Base):
     started_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "ix_job_phases_finished",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL"),
+            sqlite_where=text("finished_at IS NOT NULL"),
+        ),
+    )
 
 
 class Checkpoint(Base):
@@ -214,13 +239,23 @@ class Supervision(Base):
 
 
 class Worker(Base):
-    """A process that runs jobs, as it last reported."""
+    """A process that runs jobs, as it last reported. One that is silent for a lease is lost.
+
+    `version` is that of its protocol, `release` that of its code. `device` is `cuda` or `cpu`, and
+    `gpus` says what is known of its GPUs: index, name and memory of each, in bytes. `capacity` is
+    how many GPUs a job may get from it, 0 without any.
+    """
 
     __tablename__ = "workers"
 
-    id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[WorkerId] = mapped_column(primary_key=True)
     host: Mapped[str]
+    pid: Mapped[int]
     version: Mapped[int]
-    status: Mapped[str]
+    release: Mapped[str]
+    device: Mapped[str]
+    capacity: Mapped[int] = mapped_column(SmallInteger)
+    gpus: Mapped[JsonList]
     job_id: Mapped[JobId | None]
+    started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]

@@ -90,11 +90,13 @@ def begin_span(session: Session, job_id: JobId, project_id: ProjectId, fence: in
     session.flush()
 
 
-def end_span(session: Session, job_id: JobId, now: datetime) -> None:
-    """Note that nobody works on the job any more."""
+def end_span(
+    session: Session, job_id: JobId, now: datetime, outcome: JobStatus, *, lost: bool = False
+) -> None:
+    """Note that nobody works on the job any more, and how it stands now."""
     statement = select(WorkSpan).where(WorkSpan.job_id == job_id, WorkSpan.ended_at.is_(None))
     for span in session.scalars(statement):
-        span.ended_at = now
+        span.ended_at, span.outcome, span.lost = now, outcome, lost
     session.flush()
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy.orm import Session
 
+from app import tracing
 from app.adapters import repository as adapters
 from app.base_models.catalogue import revision_for
 from app.db.engine import Database
@@ -101,6 +102,8 @@ def _new_job(
         request_sha256=hashlib.sha256(asked.encode()).hexdigest(),
         queue=GPU_QUEUE,
         priority=request.priority,
+        gpus=request.training.processes,
+        traceparent=tracing.current(),
         status=JobStatus.QUEUED,
         attempt=0,
         next_run_at=now,

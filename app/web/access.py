@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import access
 from app.access import Caller, Doorkeeper, KeyNeededError, MissingScopeError
 from app.errors import AppError, UnauthenticatedError
+from app.settings import MetricsAccess
 from app.web import problems
 from app.web.headers import DOCS_PATH
 from app.web.rates import RateLimiter, Window
@@ -25,7 +26,9 @@ from app.web.rates import RateLimiter, Window
 OPEN: Final = frozenset({"/healthz", "/readyz", "/version", "/openapi.json", DOCS_PATH})
 """Answered without a key, and as often as anybody likes."""
 
-_ADMIN: Final = frozenset({"projects", "api-keys"})
+METRICS_PATH: Final = "/metrics"
+
+_ADMIN: Final = frozenset({"projects", "api-keys", "metrics"})
 """First parts of paths behind which only administrators work."""
 
 _READING: Final = frozenset({"/fact-sets/validate", "/jobs/estimate", "/models/check"})
@@ -46,13 +49,34 @@ def scope_of(method: str, path: str) -> access.Scope | None:
 class AccessControl:
     """Puts the caller on `request.state.caller`, or answers in place of the application."""
 
-    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper, limiter: RateLimiter) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        doorkeeper: Doorkeeper,
+        limiter: RateLimiter,
+        metrics: MetricsAccess = MetricsAccess.KEY,
+    ) -> None:
         self._app = app
         self._doorkeeper = doorkeeper
         self._limiter = limiter
+        self._metrics = metrics
+
+    def _needed(self, scope: Scope) -> access.Scope | None:
+        if scope["type"] != "http":
+            return None
+        path = _path_of(scope)
+        if path == METRICS_PATH and scope["method"] == "GET" and self._may_scrape(scope):
+            return None
+        return scope_of(scope["method"], path)
+
+    def _may_scrape(self, scope: Scope) -> bool:
+        """Say whether this client may read the metrics without a key."""
+        if self._metrics is MetricsAccess.LOOPBACK:
+            return bool(scope.get("client")) and is_loopback(scope["client"][0])
+        return self._metrics is MetricsAccess.OPEN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        needed = scope_of(scope["method"], _path_of(scope)) if scope["type"] == "http" else None
+        needed = self._needed(scope)
         if needed is None:
             await self._app(scope, receive, send)
             return

@@ -39,6 +39,7 @@ def up(
 
     settings = Settings(data_dir=data) if data else Settings()
     log.configure(json=settings.log_json)
+    _check_tracing(settings)
     listener = _listen(host, port)
     engine = make_engine(settings.database)
     database = Database(engine)
@@ -66,6 +67,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 
     settings = Settings()
     log.configure(json=settings.log_json)
+    _check_tracing(settings)
     with _listen(host, port) as listener:
         database = Database(make_engine(settings.database))
         _refuse_strangers(database, settings, host)
@@ -81,6 +83,7 @@ def worker() -> None:
     if settings.redis_url is None:
         _refuse("set MIXSD_REDIS_URL: a worker of its own is woken up through Redis (`mixsd up` needs none)")
     log.configure(json=settings.log_json)
+    _check_tracing(settings)
     celery.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"])
 
 
@@ -156,15 +159,28 @@ def _serve(
 
     from app.main import build_app
     from app.storage import LocalStore
+    from app.tracing import provider_for
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"MixSD listens on http://{shown}:{port}", err=True)
-    api = build_app(database, LocalStore(settings.artifact_dir), dispatcher, settings)
-    config = uvicorn.Config(api, log_config=None, timeout_graceful_shutdown=5)
+    store = LocalStore(settings.artifact_dir)
+    tracers = provider_for(settings.otlp_endpoint, role="api")
+    api = build_app(database, store, dispatcher, settings, tracers=tracers)
+    # The API itself writes a line for each request.
+    config = uvicorn.Config(api, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_tracing(settings: "Settings") -> None:
+    from app.tracing import TracingExtraMissingError, check_installed
+
+    try:
+        check_installed(settings.otlp_endpoint)
+    except TracingExtraMissingError as error:
+        _refuse(str(error))
 
 
 def _refuse_strangers(database: "Database", settings: "Settings", host: str) -> None:

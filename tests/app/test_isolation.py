@@ -37,8 +37,11 @@ OF_NOBODY: Final = {"model_id", "path"}
 REFERENCES: Final = {"from": "fact_set_id"}
 """Queries that name something of a project, and which id that is."""
 
-ABOUT_ONESELF: Final = {("GET", "/quota"), ("GET", "/usage"), ("POST", "/projects")}
-"""Operations that take no id at all, and whose answer is no list."""
+ABOUT_ONESELF: Final = {
+    *(("GET", path) for path in ("/metrics", "/queue", "/quota", "/usage", "/workers")),
+    ("POST", "/projects"),
+}
+"""Operations that take no id at all, and whose answer is no list of what a project has."""
 
 
 @dataclass(frozen=True)

@@ -324,7 +324,8 @@ def test_usage_is_counted_for_the_project_alone(
             [(-100, -40), (-86400 - 7, -86400), (-86400 * 40, -86400 * 39)]
         ):
             quotas.begin_span(session, published.job_id, own, fence, midnight + timedelta(seconds=begin))
-            quotas.end_span(session, published.job_id, midnight + timedelta(seconds=finish))
+            end = midnight + timedelta(seconds=finish)
+            quotas.end_span(session, published.job_id, end, JobStatus.SUCCEEDED)
         quotas.begin_span(session, JobId("job_other"), DEFAULT_PROJECT, 1, midnight - timedelta(seconds=10))
 
     usage = client.get("/usage?days=3").json()

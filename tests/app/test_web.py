@@ -270,7 +270,8 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         DELETE /webhooks/{webhook_id}, POST /webhooks/{webhook_id}/test,
         POST /webhooks/{webhook_id}/rotate-secret, GET /webhooks/{webhook_id}/deliveries,
         GET /deliveries/{delivery_id}, POST /deliveries/{delivery_id}/redeliver,
-        GET /adapters/{adapter_id}/files/{path}, GET /healthz, GET /readyz, GET /version
+        GET /adapters/{adapter_id}/files/{path}, GET /healthz, GET /readyz, GET /version,
+        GET /metrics, GET /queue, GET /workers
     """
     documented = {f"{method} {path}" for path, method, _ in operations(api)}
 
@@ -345,5 +346,5 @@ def test_every_documented_read_works(
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
     reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 35
+    assert len(reads) == 38
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)

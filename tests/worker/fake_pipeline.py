@@ -79,6 +79,9 @@ class Fake:
                     raise OutOfMemoryError("too big")
             case "break":
                 raise RuntimeError("a bug, with a secret in it")
+            case "tell its environment":
+                told = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "MIXSD_DEVICE")}
+                (self.control.folder / "environment.json").write_text(json.dumps(told))
             case "freeze":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 time.sleep(60)
