@@ -344,6 +344,7 @@ def package(
     training: dict[str, Any],
     judgement: Judgement,
     created_at: str,
+    known: Sequence[Fact] = (),
 ) -> list[PackagedFile]:
     """Write the folder that is given to users: complete, or not there. See `mixsd.packaging`."""
     return write_package(
@@ -361,24 +362,44 @@ def package(
         results=[verdict.to_json() for verdict in judgement.verdicts],
         general=judgement.general,
         scores=[score.to_json() for score in judgement.scores],
-        summary=outcome_summary(records, plan, training, judgement),
+        summary=outcome_summary(records, plan, training, judgement, known),
         created_at=created_at,
     )
 
 
 def outcome_summary(
-    records: Sequence[Supervision], plan: Plan, training: dict[str, Any], judgement: Judgement
+    records: Sequence[Supervision],
+    plan: Plan,
+    training: dict[str, Any],
+    judgement: Judgement,
+    known: Sequence[Fact] = (),
 ) -> dict[str, Any]:
     """Return how supervision and training went, in figures, what kinds of wrong answers there were, and
     what the gate says if there is one.
+
+    Args:
+        known: Facts that were left out, see `mixsd.known`.
     """
-    told = {
+    told: dict[str, Any] = {
         "confidence": plan.evaluation.confidence,
         "supervision": summary(records),
         "training": training,
         "mistakes": judgement.mistakes,
     }
+    if plan.training.known_facts == "skip":
+        told["known"] = left_out(known, records, plan)
     return told if judgement.gate is None else {**told, "gate": judgement.gate.to_json()}
+
+
+def left_out(known: Sequence[Fact], records: Sequence[Supervision], plan: Plan) -> dict[str, Any]:
+    """Return what it saves that known facts are left out: texts, and their tokens by the mean of the others.
+
+    How many rewordings they would have had is taken to be what was asked for.
+    """
+    lengths = [len(record.token_ids) for record in records if record.trainable]
+    targets = most_targets(known, plan)
+    saved = round(sum(lengths) / len(lengths) * targets) if lengths else None
+    return {"left_out": len(known), "targets_saved": targets, "tokens_saved": saved}
 
 
 def _versions() -> dict[str, str]:

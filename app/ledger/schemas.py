@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.adapters.models import AdapterStatus
-from app.adapters.schemas import Gate, SuiteMistakes, SupervisionSummary, TrainingSummary
+from app.adapters.schemas import Gate, KnownSummary, SuiteMistakes, SupervisionSummary, TrainingSummary
 from app.evaluations.models import FactResult
 from app.ids import AdapterId, JobId
 from app.jobs.requests import Method
@@ -143,6 +143,7 @@ class Report(BaseModel):
     training: TrainingSummary | None
     mistakes: Annotated[list[SuiteMistakes], Field(description="What kinds of wrong answers there were.")]
     gate: Gate | None
+    known: Annotated[KnownSummary | None, Field(description="Null unless `training.known_facts` is `skip`.")]
     phases: list[PhaseRead]
     adapter: ReportAdapter | None
     error: JobError | None

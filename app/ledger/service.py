@@ -90,6 +90,7 @@ def report(database: Database, *, project_id: ProjectId, job_id: JobId) -> Repor
             training=summary.training,
             mistakes=summary.mistakes,
             gate=gate_of(job),
+            known=summary.known,
             phases=[_phase(row) for row in jobs.phases_of(session, [job.id])[job.id]],
             adapter=_adapter(session, adapter),
             error=JobError.of(job),

@@ -23,6 +23,9 @@ GENERAL_MODE: Final = "contains"
 UNTAUGHT: Final = ("neighbour",)
 """Kinds of probes whose answers have nothing to do with the facts."""
 
+LEFT_OUT: Final = "left_out_as_known"
+"""Why a fact was not trained on that the base model answers, see `mixsd.known`."""
+
 Row = Mapping[str, Any]
 
 
@@ -123,6 +126,8 @@ def _verdict(fact: Fact, records: Sequence[Supervision], rows: tuple[Row, ...], 
         reason = "prompt_too_long"
     elif outcome is Outcome.NO_SUPERVISION:
         reason = next((record.reason for record in records if record.reason), "no_attempt_accepted")
+    elif not records:
+        reason = LEFT_OUT
     return Verdict(fact, outcome, reason, rows, mode)
 
 
