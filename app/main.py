@@ -14,6 +14,7 @@ from app.adapters import routes as adapters
 from app.base_models import routes as base_models
 from app.clock import Clock, utc_now
 from app.db.engine import Database, make_engine
+from app.estimates import routes as estimates
 from app.fact_sets import routes as fact_sets
 from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
@@ -77,7 +78,18 @@ def build_app(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
-    for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, projects, usage, health):
+    for feature in (
+        fact_sets,
+        base_models,
+        estimates,
+        jobs,
+        ledger,
+        adapters,
+        releases,
+        projects,
+        usage,
+        health,
+    ):
         app.include_router(feature.router)
     openapi.install(app, FactSetCreate)
     return app

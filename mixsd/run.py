@@ -31,7 +31,8 @@ from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
 from mixsd.models.load import Base
 from mixsd.objectives import opsd
-from mixsd.objectives.replay import Beside, given, replay_examples, replay_prompts
+from mixsd.objectives.prompts import replay_prompts
+from mixsd.objectives.replay import Beside, given, replay_examples
 from mixsd.packaging import PackagedFile, write_package
 from mixsd.progress import OnProgress, silent
 from mixsd.supervision import Supervision, sha256_of, summary
@@ -39,7 +40,8 @@ from mixsd.training import launch, lora
 from mixsd.training.batches import Example, examples_of
 from mixsd.training.compute import check_device
 from mixsd.training.follower import Task
-from mixsd.training.loop import Hooks, Source, Trained, planned_steps, train_adapter
+from mixsd.training.loop import Hooks, Source, Trained, train_adapter
+from mixsd.training.schedule import planned_steps
 from mixsd.training.sharded import check_layers
 from mixsd.training.world import World
 from mixsd.units import ids_of

@@ -85,6 +85,7 @@ class _Attempt:
         with control.expendable():
             self._base = load_base(found, device=self._settings.device)
         run.check(self._base, self._plan)
+        control.note_device(self._base.model.device.type)
         control.leave(Phase.PREPARING)
 
     def baseline(self) -> Measured:
@@ -136,7 +137,7 @@ class _Attempt:
         for warning in made.warnings():
             control.warning(warning)
         ordered = run.in_order(records, facts, plan)
-        control.leave(Phase.GENERATING, sha256_of(ordered))
+        control.leave(Phase.GENERATING, sha256_of(ordered), measured=not made.reused)
         _check_supervision(ordered)
         return ordered
 

@@ -10,6 +10,7 @@ from app.adapters.models import AdapterStatus
 from app.adapters.schemas import Gate, KnownSummary, SuiteMistakes, SupervisionSummary, TrainingSummary
 from app.evaluations.models import FactResult
 from app.ids import AdapterId, JobId
+from app.jobs.forecast_schemas import SecondsForecast
 from app.jobs.requests import Method
 from app.jobs.schemas import JobError
 from app.jobs.states import JobStatus, Phase
@@ -119,6 +120,9 @@ class PhaseRead(BaseModel):
     done: int
     total: int
     unit: str
+    forecast: Annotated[
+        SecondsForecast | None, Field(description="What was expected when the job was made.")
+    ] = None
 
 
 class ReportAdapter(BaseModel):

@@ -91,7 +91,7 @@ def report(database: Database, *, project_id: ProjectId, job_id: JobId) -> Repor
             mistakes=summary.mistakes,
             gate=gate_of(job),
             known=summary.known,
-            phases=[_phase(row) for row in jobs.phases_of(session, [job.id])[job.id]],
+            phases=[_phase(row, job) for row in jobs.phases_of(session, [job.id])[job.id]],
             adapter=_adapter(session, adapter),
             error=JobError.of(job),
         )
@@ -107,7 +107,8 @@ def _verdicts(session: Session, job: Job) -> tuple[Counts, list[ScoreRead]]:
     return Counts.of(n_facts, outcomes), [ScoreRead.model_validate(score) for score in scores]
 
 
-def _phase(row: JobPhase) -> PhaseRead:
+def _phase(row: JobPhase, job: Job) -> PhaseRead:
+    expected = (job.forecast or {}).get("phases", ())
     ended = row.finished_at or row.updated_at
     return PhaseRead(
         phase=row.phase,
@@ -115,6 +116,7 @@ def _phase(row: JobPhase) -> PhaseRead:
         done=row.done,
         total=row.total,
         unit=row.unit,
+        forecast=next((each["seconds"] for each in expected if each["phase"] == row.phase), None),
     )
 
 

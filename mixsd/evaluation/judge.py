@@ -8,9 +8,10 @@ from typing import Any, Final
 from mixsd.config import PROBE_SUITES, EvalConfig
 from mixsd.evaluation import mistakes
 from mixsd.evaluation.gate import Gate, decide
-from mixsd.evaluation.measure import Asked, Measured, questions_of
+from mixsd.evaluation.measure import Measured
 from mixsd.evaluation.mistakes import Mistake, Names
 from mixsd.evaluation.outcomes import Outcome, outcome_of
+from mixsd.evaluation.questions import Asked, questions_of
 from mixsd.evaluation.score import Score
 from mixsd.evaluation.statistics import compare
 from mixsd.evaluation.suites import general

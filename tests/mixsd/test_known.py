@@ -127,7 +127,7 @@ def test_what_is_asked_of_a_fact_that_is_left_out_never_becomes_a_wording(base: 
     free.open()
     wordings = {record.question for record in free.generate()} - {MAYOR.question, RIVER.question}
     assert wordings
-    taken = sorted(wordings)[0]
+    taken = min(wordings)
 
     beside = replace(known_fact(base), paraphrases=(taken,))
     work = Workspace(tmp_path / "run", base, [MAYOR, RIVER, beside], plan, lambda _: silent)
