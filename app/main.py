@@ -35,6 +35,7 @@ from app.web.body_digest import BodyDigest
 from app.web.headers import DOCS_PATH, SecurityHeaders
 from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
+from mixsd.models.calls import Hub
 
 
 def build_app(
@@ -71,7 +72,7 @@ def build_app(
     )
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
-    app.state.in_flight = InFlight()
+    app.state.in_flight, app.state.hub = InFlight(), Hub()
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
     app.add_middleware(BodyDigest)
     app.add_middleware(AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter)

@@ -22,7 +22,7 @@ from app.jobs.requests import JobCreate
 from mixsd.forecast import asking, rates
 from mixsd.forecast.asking import Model
 from mixsd.forecast.rates import Forecast, Seconds
-from mixsd.forecast.shape import disk_of
+from mixsd.forecast.shape import disk_of, kind_of
 from mixsd.forecast.work import Work
 from mixsd.models.registry import default_cache
 
@@ -30,9 +30,6 @@ AT_CREATION: Final = 200
 """Facts that are looked at while a job is made, which must not take long."""
 ASKED_FOR: Final = 1000
 """Facts that are looked at where a forecast is what was asked for."""
-
-_AUTO: Final = "auto"
-_NVIDIA: Final = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +211,3 @@ def _work_of(sample: Sample, settings: JsonObject, model: Model, device: str) ->
         if sample.fact_set_id:
             _REMEMBERED.put(key, found)
     return found
-
-
-def kind_of(device: str) -> str:
-    """Return the kind of device that a setting comes to: for `auto` a guess, from this very machine.
-
-    Example:
-        >>> kind_of("cuda:1")
-        'cuda'
-    """
-    if device == _AUTO:
-        return "cuda" if _NVIDIA.exists() else "cpu"
-    return device.partition(":")[0]

@@ -19,6 +19,8 @@ _PER_INTERMEDIATE: Final = 5
 """Values that a layer keeps of a token until the backward pass, in widths of its state and of its MLP."""
 _CHECKPOINTS: Final = 3
 """The last two and the best."""
+_AUTO: Final = "auto"
+_NVIDIA: Final = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,18 @@ def memory_of(
     whole = fixed + max(at_once * (once + scores), decoding)
     host = RUNTIME + (whole if device == "cpu" else shape.parameters * FLOAT)
     return Memory(least, max(whole, least), host, adapter)
+
+
+def kind_of(device: str) -> str:
+    """Return the kind of device that a setting comes to: for `auto` a guess, from this very machine.
+
+    Example:
+        >>> kind_of("cuda:1")
+        'cuda'
+    """
+    if device == _AUTO:
+        return "cuda" if _NVIDIA.exists() else "cpu"
+    return device.partition(":")[0]
 
 
 def disk_of(adapter: int) -> int:

@@ -252,7 +252,7 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
     expected = """
         POST /fact-sets, GET /fact-sets, GET /fact-sets/{fact_set_id}, DELETE /fact-sets/{fact_set_id},
         GET /fact-sets/{fact_set_id}/facts, GET /fact-sets/{fact_set_id}/diff, POST /fact-sets/validate,
-        GET /models, GET /models/{model_id}, POST /jobs, GET /jobs, POST /jobs/estimate,
+        GET /models, GET /models/{model_id}, POST /models/check, POST /jobs, GET /jobs, POST /jobs/estimate,
         GET /jobs/{job_id}, PATCH /jobs/{job_id}, DELETE /jobs/{job_id},
         POST /jobs/{job_id}/cancel, POST /jobs/{job_id}/pause, POST /jobs/{job_id}/resume,
         POST /jobs/{job_id}/retry, GET /jobs/{job_id}/attempts, GET /jobs/{job_id}/checkpoints,
