@@ -20,6 +20,7 @@ from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
 from app.idempotency.once import InFlight
 from app.jobs import routes as jobs
+from app.ledger import evaluation_routes as evaluations
 from app.ledger import routes as ledger
 from app.projects import routes as projects
 from app.projects.keyring import Keyring
@@ -85,6 +86,7 @@ def build_app(
         estimates,
         jobs,
         ledger,
+        evaluations,
         adapters,
         releases,
         projects,

@@ -36,9 +36,11 @@ def upgrade() -> None:
         postgresql_where=_SUCCEEDED,
         sqlite_where=_SUCCEEDED,
     )
+    op.create_index(op.f("ix_evaluations_project_id_id"), "evaluations", ["project_id", "id"])
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_evaluations_project_id_id"), table_name="evaluations")
     op.drop_index("ix_jobs_history", table_name="jobs", postgresql_where=_SUCCEEDED, sqlite_where=_SUCCEEDED)
     op.drop_column("job_phases", "done_before")
     op.drop_column("job_phases", "seconds")

@@ -65,6 +65,7 @@ def a_team(api: FastAPI, database: Database, store: LocalStore, name: str) -> Te
         "job_id": published.job_id,
         "adapter_id": published.adapter_id,
         "fact_set_id": published.fact_set_id,
+        "evaluation_id": published.evaluation_id,
         "model_id": "smollm2-135m-instruct",
         "path": "README.md",
     }
