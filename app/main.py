@@ -18,12 +18,14 @@ from app.adapters import routes as adapters
 from app.base_models import routes as base_models
 from app.clock import Clock, utc_now
 from app.db.engine import Database, make_engine
+from app.estimates import routes as estimates
 from app.fact_sets import routes as fact_sets
 from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
 from app.fleet import routes as fleet
 from app.idempotency.once import InFlight
 from app.jobs import routes as jobs
+from app.ledger import evaluation_routes as evaluations
 from app.ledger import routes as ledger
 from app.live import routes as live
 from app.live.watching import Live, Times
@@ -49,6 +51,7 @@ from app.web.request_id import RequestId
 from app.web.request_log import RequestLog
 from app.webhooks import routes as webhooks
 from app.webhooks.addresses import Resolver, Rules, system_resolver
+from mixsd.models.calls import Hub
 
 logger = structlog.get_logger(__name__)
 
@@ -101,7 +104,7 @@ def build_app(
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
     app.state.in_flight, app.state.live = InFlight(), streams
     app.state.webhook_rules = Rules(settings.webhook_allow, http=settings.webhook_http)
-    app.state.resolve = resolve
+    app.state.resolve, app.state.hub = resolve, Hub()
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
     app.state.http_measures = measures
     app.state.service_measures = ServiceMeasures(database, lease=settings.lease)
@@ -116,10 +119,12 @@ def build_app(
     for feature in (
         fact_sets,
         base_models,
+        estimates,
         jobs,
         live,
         ledger,
         reports,
+        evaluations,
         adapters,
         releases,
         projects,

@@ -26,6 +26,12 @@ class NoSupervisionError(MixsdError):
     code: ClassVar[str] = "no_supervision"
 
 
+class NothingToLearnError(MixsdError):
+    """The base model answers every fact already, and known ones are left out."""
+
+    code: ClassVar[str] = "nothing_to_learn"
+
+
 class PromptTooLongError(MixsdError):
     """The expert prompt leaves no room for an answer."""
 

@@ -27,6 +27,7 @@ from mixsd.evaluation import gate
 from mixsd.evaluation.judge import Judgement
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
+from mixsd.known import Parted, parted
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress
 from mixsd.supervise import supervise
@@ -83,11 +84,22 @@ class Workspace:
         elif run.decisive(json.loads(path.read_text())) != run.decisive(settings):
             raise ConfigError(f"{self.out} holds a run with other facts or settings: choose another --out")
 
+    def parted(self) -> Parted:
+        """Return which facts are taught. If known ones are left out, the base model is asked first.
+
+        Raises:
+            NothingToLearnError: It knows all of them.
+        """
+        if self.plan.training.known_facts == "train":
+            return Parted(self.facts)
+        return parted(self.facts, self.baseline(), self.plan)
+
     def generate(self) -> list[Supervision]:
         """Make the supervision that is missing, record by record."""
         partial, target = self.out / _PARTIAL, self.out / SUPERVISION
         if target.exists():
             return _read_records(target)
+        parts = self.parted()
         records = _read_records(partial) if partial.exists() else []
         _rewrite(partial, records)  # drops a line that a crash cut off
         report = self.on_phase("generating")
@@ -101,12 +113,13 @@ class Workspace:
         try:
             made = supervise(
                 self.base,
-                self.facts,
+                parts.taught,
                 self.plan,
                 on_records=add,
                 done=done,
                 on_progress=report,
                 cache=self.cache,
+                beside=parts.left_out,
             )
         except OSError as error:
             if disk_is_full(error):
@@ -155,7 +168,7 @@ class Workspace:
 
     def evaluate(self) -> Judgement:
         """Compare the adapter with the base model, and pack it."""
-        before = self.baseline()
+        before, known = self.baseline(), self.parted().left_out
         training, records = self.train(), self.generate()
         judgement = run.evaluate(
             self.base,
@@ -176,13 +189,14 @@ class Workspace:
             training=training,
             judgement=judgement,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            known=known,
         )
         _write(
             self.out / _REPORT,
             {
                 "counts": judgement.counts,
                 "scores": [score.to_json() for score in judgement.scores],
-                **run.outcome_summary(records, self.plan, training, judgement),
+                **run.outcome_summary(records, self.plan, training, judgement, known),
                 "facts": [verdict.to_json() for verdict in judgement.verdicts],
                 "general": list(judgement.general),
             },

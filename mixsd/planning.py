@@ -18,11 +18,10 @@ from mixsd.decoding.memo import Node
 from mixsd.decoding.rng import Draw
 from mixsd.decoding.text import Prompts, Text
 from mixsd.models.load import Base
-from mixsd.prompts import STYLES, PromptStyle, hint_of
+from mixsd.prompts import CAP_PER_ANSWER_TOKEN, STYLES, PromptStyle, hint_of
 from mixsd.supervision import OPENED
 from mixsd.units import Unit
 
-CAP_PER_ANSWER_TOKEN: Final = 4
 MEMO_TOKENS: Final = 20_000
 """Tokens of attempts at one question after which what they found out is forgotten."""
 

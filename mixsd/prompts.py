@@ -14,6 +14,9 @@ from typing import Final
 from mixsd.answers import contains
 from mixsd.facts import Fact
 
+CAP_PER_ANSWER_TOKEN: Final = 4
+"""A text may have so many tokens for each of its answer, and the headroom of its style."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptStyle:

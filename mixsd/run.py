@@ -32,7 +32,8 @@ from mixsd.facts import sha256_of as sha256_of_facts
 from mixsd.machine import kind_of
 from mixsd.models.load import Base
 from mixsd.objectives import opsd
-from mixsd.objectives.replay import Beside, given, replay_examples, replay_prompts
+from mixsd.objectives.prompts import replay_prompts
+from mixsd.objectives.replay import Beside, given, replay_examples
 from mixsd.packaging import PackagedFile, write_package
 from mixsd.progress import OnProgress, silent
 from mixsd.supervision import Supervision, sha256_of, summary
@@ -40,7 +41,8 @@ from mixsd.training import launch, lora
 from mixsd.training.batches import Example, examples_of
 from mixsd.training.compute import check_device
 from mixsd.training.follower import Task
-from mixsd.training.loop import Hooks, Trained, planned_steps, train_adapter
+from mixsd.training.loop import Hooks, Trained, train_adapter
+from mixsd.training.schedule import planned_steps
 from mixsd.training.sharded import check_layers
 from mixsd.training.source import Source
 from mixsd.training.world import World
@@ -346,6 +348,7 @@ def package(
     training: dict[str, Any],
     judgement: Judgement,
     created_at: str,
+    known: Sequence[Fact] = (),
 ) -> list[PackagedFile]:
     """Write the folder that is given to users: complete, or not there. See `mixsd.packaging`."""
     return write_package(
@@ -363,24 +366,44 @@ def package(
         results=[verdict.to_json() for verdict in judgement.verdicts],
         general=judgement.general,
         scores=[score.to_json() for score in judgement.scores],
-        summary=outcome_summary(records, plan, training, judgement),
+        summary=outcome_summary(records, plan, training, judgement, known),
         created_at=created_at,
     )
 
 
 def outcome_summary(
-    records: Sequence[Supervision], plan: Plan, training: dict[str, Any], judgement: Judgement
+    records: Sequence[Supervision],
+    plan: Plan,
+    training: dict[str, Any],
+    judgement: Judgement,
+    known: Sequence[Fact] = (),
 ) -> dict[str, Any]:
     """Return how supervision and training went, in figures, what kinds of wrong answers there were, and
     what the gate says if there is one.
+
+    Args:
+        known: Facts that were left out, see `mixsd.known`.
     """
-    told = {
+    told: dict[str, Any] = {
         "confidence": plan.evaluation.confidence,
         "supervision": summary(records),
         "training": training,
         "mistakes": judgement.mistakes,
     }
+    if plan.training.known_facts == "skip":
+        told["known"] = left_out(known, records, plan)
     return told if judgement.gate is None else {**told, "gate": judgement.gate.to_json()}
+
+
+def left_out(known: Sequence[Fact], records: Sequence[Supervision], plan: Plan) -> dict[str, Any]:
+    """Return what it saves that known facts are left out: texts, and their tokens by the mean of the others.
+
+    How many rewordings they would have had is taken to be what was asked for.
+    """
+    lengths = [len(record.token_ids) for record in records if record.trainable]
+    targets = most_targets(known, plan)
+    saved = round(sum(lengths) / len(lengths) * targets) if lengths else None
+    return {"left_out": len(known), "targets_saved": targets, "tokens_saved": saved}
 
 
 def _versions() -> dict[str, str]:

@@ -68,6 +68,7 @@ def supervise(
     done: Collection[tuple[str, int]] = frozenset(),
     on_progress: OnProgress = silent,
     cache: SupervisionCache | None = None,
+    beside: Sequence[Fact] = (),
 ) -> Supervised:
     """Make the supervision that is missing, by the plan's method. See `mixsd.generation`.
 
@@ -75,8 +76,9 @@ def supervise(
         on_records: Given records as they are finished, in any order.
         cache: Records that it holds are handed on first and not made; those that are made are put
             into it. Methods that take the plain answers make their records too fast to need it.
+        beside: Facts that are evaluated with these and not taught: what is asked of them is no rewording.
     """
-    worded = reworded(base, facts, plan.method, on_progress=on_progress)
+    worded = reworded(base, facts, plan.method, beside=beside, on_progress=on_progress)
     facts = worded.facts
     if isinstance(plan.method, OpsdConfig):
         for record in opsd.records_of(base, facts, plan.method, done=done, on_progress=on_progress):

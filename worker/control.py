@@ -199,12 +199,15 @@ class Control:
 
         self._obey(self._write(update, advance=0))
 
-    def leave(self, phase: Phase, output_sha256: str | None = None) -> None:
-        """End a phase. `output_sha256` names its result, for attempts to come."""
+    def leave(self, phase: Phase, output_sha256: str | None = None, *, measured: bool = True) -> None:
+        """End a phase. `output_sha256` names its result, for attempts to come.
+
+        One that took less than it usually does, say from a cache, is not `measured`: forecasts pass it over.
+        """
         self._pace = self._pace.moved(self._pace.total, self._pace.total, self._pace.unit)
 
         def finish(session: Session, now: datetime) -> None:
-            phases.finish(session, self._claim, phase, self._pace, output_sha256, now=now)
+            phases.finish(session, self._claim, phase, self._pace, output_sha256, measured=measured, now=now)
 
         seconds = {"seconds": round(self._pace.seconds, 3)}
         said = NewEvent("job.phase_completed", f"{phase} completed", phase=phase, data=seconds)
@@ -225,6 +228,10 @@ class Control:
         self._obey(self._write(_nothing))
 
     # -- results
+
+    def note_device(self, kind: str) -> None:
+        """Note what kind of device the job runs on, for forecasts of others."""
+        self._write(_nothing, advance=0, device=kind)
 
     def pin_revision(self, revision: str) -> None:
         """Note which revision of the base model the job uses, for this attempt and all to come."""

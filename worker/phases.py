@@ -76,6 +76,8 @@ def start(
         "fence": claim.fence,
         "input_sha256": input_sha256,
         "output_sha256": None,
+        "seconds": None,
+        "done_before": pace.first,
         "started_at": now,
         "updated_at": now,
         "finished_at": None,
@@ -89,9 +91,18 @@ def move(session: Session, claim: Claim, phase: Phase, pace: Pace, *, now: datet
 
 
 def finish(
-    session: Session, claim: Claim, phase: Phase, pace: Pace, output_sha256: str | None, *, now: datetime
+    session: Session,
+    claim: Claim,
+    phase: Phase,
+    pace: Pace,
+    output_sha256: str | None,
+    *,
+    measured: bool = True,
+    now: datetime,
 ) -> None:
+    """End a phase. What it took is kept for forecasts if it is `measured`: all was done as it always is."""
     ended = {"updated_at": now, "finished_at": now, "output_sha256": output_sha256}
+    ended |= {"seconds": round(pace.seconds, 3) if measured else None}
     _update(session, claim, phase, pace.columns(overall=True) | ended)
 
 

@@ -22,6 +22,7 @@ from mixsd.errors import ConfigError, CorruptError, NoSupervisionError
 from mixsd.evaluation.judge import Judgement
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
+from mixsd.known import Parted, parted
 from mixsd.models.load import Base, choose_device, load_base, use_threads
 from mixsd.models.registry import default_cache
 from mixsd.models.store import pull
@@ -44,6 +45,7 @@ def run_pipeline(control: Control, settings: Settings, store: ArtifactStore) -> 
     attempt = _Attempt(control, settings, store)
     attempt.prepare()
     baseline = attempt.baseline()
+    attempt.part(baseline)
     records = attempt.generate()
     adapter, training = attempt.train(records)
     judgement = attempt.evaluate(adapter, records, baseline)
@@ -54,6 +56,7 @@ class _Attempt:
     """One attempt, phase by phase."""
 
     _base: Base
+    _parts: Parted
 
     def __init__(self, control: Control, settings: Settings, store: ArtifactStore) -> None:
         self._control = control
@@ -85,6 +88,7 @@ class _Attempt:
         with control.expendable():
             self._base = load_base(found, device=self._settings.device)
         run.check(self._base, self._plan)
+        control.note_device(self._base.model.device.type)
         control.leave(Phase.PREPARING)
 
     def baseline(self) -> Measured:
@@ -99,12 +103,19 @@ class _Attempt:
         self._keep(Phase.BASELINE, said.to_json())
         return said
 
+    def part(self, baseline: Measured) -> None:
+        """Leave facts out that the base model knows, if the job wants that."""
+        self._parts = parted(self._facts, baseline, self._plan)
+        if self._parts.left_out:
+            known, every = len(self._parts.left_out), len(self._facts)
+            self._control.warning(f"{known} of {every} facts are known already and not trained", known=known)
+
     def generate(self) -> list[Supervision]:
         """Have the base model write the supervision that is not there yet."""
-        control, facts, plan = self._control, self._facts, self._plan
+        control, facts, plan = self._control, self._parts.taught, self._plan
         digest = run.supervision_input(self._base, facts, plan)
         records = [Supervision.from_json(row.body) for row in control.supervision()]
-        places = {fact.key: place for place, fact in enumerate(facts)}
+        places = {fact.key: place for place, fact in enumerate(self._facts)}
         total = run.most_targets(facts, plan)
         control.enter(Phase.GENERATING, total, "targets", digest, done=len(records))
 
@@ -121,12 +132,19 @@ class _Attempt:
         report = self._report(Phase.GENERATING)
         with self._supervision_cache() as cache:
             made = supervise(
-                self._base, facts, plan, on_records=add, done=done, on_progress=report, cache=cache
+                self._base,
+                facts,
+                plan,
+                on_records=add,
+                done=done,
+                on_progress=report,
+                cache=cache,
+                beside=self._parts.left_out,
             )
         for warning in made.warnings():
             control.warning(warning)
         ordered = run.in_order(records, facts, plan)
-        control.leave(Phase.GENERATING, sha256_of(ordered))
+        control.leave(Phase.GENERATING, sha256_of(ordered), measured=not made.reused)
         _check_supervision(ordered)
         return ordered
 
@@ -237,6 +255,7 @@ class _Attempt:
             training=training,
             judgement=judgement,
             created_at=self._job.created_at.isoformat(),
+            known=self._parts.left_out,
         )
         files = []
         for file in packed:
@@ -248,7 +267,7 @@ class _Attempt:
                 base_model=self._base.id,
                 base_revision=self._base.revision,
                 sha256=next(file.sha256 for file in files if file.path == "manifest.json"),
-                summary=run.outcome_summary(records, self._plan, training, judgement),
+                summary=run.outcome_summary(records, self._plan, training, judgement, self._parts.left_out),
                 files=files,
                 facts=[
                     FactVerdict(place, verdict.fact.key, str(verdict.outcome), verdict.to_json())

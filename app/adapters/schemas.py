@@ -46,6 +46,16 @@ class TrainingSummary(BaseModel):
     ] = None
 
 
+class KnownSummary(BaseModel):
+    """Facts that the base model answered before, and that were left out for it."""
+
+    left_out: int
+    targets_saved: Annotated[int, Field(description="Texts that they could have had.")]
+    tokens_saved: Annotated[
+        int | None, Field(description="Of those, by the mean length of the texts of the others.")
+    ] = None
+
+
 class GateStatus(StrEnum):
     """What came of a gate. Only `failed` holds an adapter back."""
 
@@ -96,6 +106,9 @@ class Summary(BaseModel):
         list[SuiteMistakes], Field(description="What kinds of wrong answers there were, by suite.")
     ] = []
     gate: Annotated[Gate | None, Field(description="Null if the job asked for none.")] = None
+    known: Annotated[
+        KnownSummary | None, Field(description="Null unless `training.known_facts` is `skip`.")
+    ] = None
 
 
 class AdapterRead(BaseModel):

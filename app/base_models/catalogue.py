@@ -7,7 +7,7 @@ from typing import Any
 from app.base_models.errors import ModelNotAllowedError, ModelNotFoundError
 from app.base_models.schemas import ModelRead
 from mixsd import errors as library
-from mixsd.models import registry
+from mixsd.models import looking, registry
 from mixsd.models.registry import BuiltIn, OnDisk
 
 ANY_MODEL = "*"
@@ -60,7 +60,9 @@ def get_model(cache: Path, model_id: str, *, allowed: Collection[str]) -> ModelR
 def _read(model_id: str, there: OnDisk | None) -> ModelRead:
     built_in = registry.BUILT_IN.get(model_id)
     if built_in is not None:
-        return _built_in(built_in, on_disk=there is not None and there.revision == built_in.revision)
+        return _built_in(
+            built_in, there if there is not None and there.revision == built_in.revision else None
+        )
     return ModelRead(
         id=model_id,
         revision=there.revision if there else None,
@@ -69,10 +71,11 @@ def _read(model_id: str, there: OnDisk | None) -> ModelRead:
         bytes=_of_card(there, "bytes", int),
         built_in=False,
         on_disk=there is not None,
+        chat_template_sha256=_template(there),
     )
 
 
-def _built_in(model: BuiltIn, *, on_disk: bool) -> ModelRead:
+def _built_in(model: BuiltIn, there: OnDisk | None) -> ModelRead:
     return ModelRead(
         id=model.id,
         revision=model.revision,
@@ -80,8 +83,13 @@ def _built_in(model: BuiltIn, *, on_disk: bool) -> ModelRead:
         parameters=model.parameters,
         bytes=model.bytes,
         built_in=True,
-        on_disk=on_disk,
+        on_disk=there is not None,
+        chat_template_sha256=_template(there),
     )
+
+
+def _template(there: OnDisk | None) -> str | None:
+    return None if there is None else looking.template_seen(there.folder)["template_sha256"]
 
 
 def _of_card(there: OnDisk | None, name: str, kind: type[Any]) -> Any:

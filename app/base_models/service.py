@@ -1,11 +1,13 @@
-"""Use cases on base models. There is no table: the registry and the cache folder say what there is."""
+"""Use cases on base models. There is no table: registry, cache folder and hub say what there is."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from app.base_models import catalogue
-from app.base_models.schemas import ModelRead
+from app.base_models import catalogue, checking
+from app.base_models.schemas import ModelCheck, ModelChecked, ModelRead
+from app.db.engine import Database
 from app.db.lists import Cut
+from mixsd.models.calls import Hub
 from mixsd.models.registry import default_cache
 
 
@@ -17,3 +19,20 @@ def list_models(cache: Path | None, cut: Cut[str], *, allowed: Collection[str]) 
 
 def get_model(cache: Path | None, model_id: str, *, allowed: Collection[str]) -> ModelRead:
     return catalogue.get_model(cache or default_cache(), model_id, allowed=allowed)
+
+
+def check_model(
+    database: Database,
+    cache: Path | None,
+    request: ModelCheck,
+    *,
+    allowed: Collection[str],
+    hub: Hub,
+    device: str,
+) -> ModelChecked:
+    """Say what is known of a model. The hub is asked outside of any transaction."""
+    with database.read() as session:
+        ran = checking.ran_here(session, request.model)
+    return checking.checked(
+        request, cache or default_cache(), allowed=allowed, hub=hub, device=device, ran=ran
+    )

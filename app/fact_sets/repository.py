@@ -1,6 +1,6 @@
 """Rows of `fact_sets` and `facts`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import column, delete, insert, select, table, update
 from sqlalchemy.orm import Session
 
-from app.db.base import WrittenJson
+from app.db.base import JsonObject, WrittenJson
 from app.db.lists import Cut, cut_by
 from app.fact_sets.errors import FactSetInUseError, FactSetNotFoundError
 from app.fact_sets.keeping import Kept
@@ -85,6 +85,19 @@ def has_questions(session: Session, fact_set_id: FactSetId, suite: str) -> bool:
     return any(probe["kind"] == kind for body in bodies for probe in body[field])
 
 
+def have_questions(bodies: Iterable[JsonObject], suite: str) -> bool:
+    """Say the same of facts that are not stored."""
+    name, _, kind = suite.partition("_")
+    field = _FIELDS.get(name)
+    if field is None:
+        return True
+    return any(
+        not kind or any(probe.get("kind", "other") == kind for probe in body[field])
+        for body in bodies
+        if body.get(field)
+    )
+
+
 def count_of(session: Session, fact_set_id: FactSetId) -> int:
     """Return how many facts a set has, or had before it was deleted."""
     return session.scalars(select(FactSet.n_facts).where(FactSet.id == fact_set_id)).one()
@@ -98,6 +111,12 @@ def list_fact_sets(session: Session, cut: Cut[str], *, project_id: ProjectId) ->
 def list_facts(session: Session, fact_set_id: FactSetId, cut: Cut[int]) -> Sequence[FactRow]:
     statement = select(FactRow).where(FactRow.fact_set_id == fact_set_id)
     return session.scalars(cut_by(statement, FactRow.ord, cut)).all()
+
+
+def bodies_at(session: Session, fact_set_id: FactSetId, places: Sequence[int]) -> Sequence[JsonObject]:
+    """Return the facts at some places of a set, in order."""
+    statement = select(FactRow.body).where(FactRow.fact_set_id == fact_set_id, FactRow.ord.in_(places))
+    return session.scalars(statement.order_by(FactRow.ord)).all()
 
 
 def delete_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId) -> None:

@@ -25,6 +25,7 @@ class Job(Base):
     when a worker hands a job back. `attempt_open` says that the next claim continues it.
     `gpus` is how many it wants where there are any. `traceparent` is the trace of the request that
     made it, to which its attempts belong.
+    `forecast` is what was expected of it when it was made, `device` the kind that it ran on.
     """
 
     __tablename__ = "jobs"
@@ -75,6 +76,8 @@ class Job(Base):
     error_retryable: Mapped[bool | None]
     gate_status: Mapped[str | None]
     gate: Mapped[JsonObject | None]
+    forecast: Mapped[JsonObject | None]
+    device: Mapped[str | None]
 
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -107,6 +110,13 @@ class Job(Base):
             sqlite_where=text(f"status IN {_OWNED}"),
         ),
         Index(None, "project_id", "id"),
+        Index(
+            "ix_jobs_history",
+            "base_model",
+            "id",
+            postgresql_where=text("status = 'succeeded'"),
+            sqlite_where=text("status = 'succeeded'"),
+        ),
         Index(
             "ix_jobs_unfinished",
             "project_id",
@@ -166,7 +176,8 @@ class JobPhase(Base):
     """How far a phase has come. A finished phase with the same input is not done again.
 
     `input_sha256` is the digest of all that decides the phase's result, `output_sha256` that of
-    the blob with the result. `rate` is units per second.
+    the blob with the result. `rate` is units per second. `seconds` is what the process that ended the
+    phase took for it, from the unit `done_before` on; null unless that is worth a forecast.
     """
 
     __tablename__ = "job_phases"
@@ -180,6 +191,8 @@ class JobPhase(Base):
     unit: Mapped[str]
     rate: Mapped[float | None]
     eta_seconds: Mapped[float | None]
+    seconds: Mapped[float | None]
+    done_before: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     input_sha256: Mapped[str | None]
     output_sha256: Mapped[str | None]
     started_at: Mapped[datetime]

@@ -7,6 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Query, Request, Response, status
 from app.idempotency.once import once
 from app.ids import JobId
 from app.jobs import service
+from app.jobs.forecasts import Forecaster
 from app.jobs.models import GPU_QUEUE
 from app.jobs.requests import JobChange, JobCreate, JobRetry
 from app.jobs.schemas import AttemptRead, CheckpointRead, JobRead
@@ -42,6 +43,7 @@ def create_job(
         allowed_models=settings.allowed_models,
         max_facts=settings.max_facts,
         defaults=Quotas.by_default(settings),
+        forecaster=Forecaster(settings.model_cache, settings.device),
     )
     background.add_task(dispatcher.hint, GPU_QUEUE)
     response.headers["Location"] = request.app.url_path_for("get_job", job_id=job.id)

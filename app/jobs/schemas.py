@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.adapters.schemas import Gate
 from app.ids import AdapterId, CheckpointId, FactSetId, JobId
+from app.jobs.forecast_schemas import ForecastRead
 from app.jobs.models import Job, JobAttempt, JobPhase
 from app.jobs.requests import EvaluationOptions, Method, TrainingOptions
 from app.jobs.states import OWNED, Action, JobStatus, Phase, allowed_actions
@@ -180,6 +181,7 @@ class JobRead(BaseModel):
                     "wait_reason": None,
                     "error": None,
                     "gate": None,
+                    "forecast": None,
                     "created_at": "2026-11-24T10:00:00Z",
                     "started_at": "2026-11-24T10:00:02Z",
                     "finished_at": None,
@@ -209,6 +211,9 @@ class JobRead(BaseModel):
     wait_reason: Annotated[str | None, Field(description="Why a queued job is held back.")]
     error: JobError | None
     gate: Gate | None
+    forecast: Annotated[
+        ForecastRead | None, Field(description="What was expected when it was made. Stays as it is.")
+    ]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -241,6 +246,7 @@ class JobRead(BaseModel):
                 "wait_reason": job.wait_reason,
                 "error": JobError.of(job),
                 "gate": gate_of(job),
+                "forecast": job.forecast,
                 "created_at": job.created_at,
                 "started_at": job.started_at,
                 "finished_at": job.finished_at,

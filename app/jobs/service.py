@@ -20,8 +20,9 @@ from app.fact_sets.reading import Upload
 from app.ids import JobId, ProjectId, new_id
 from app.jobs import attempts, quotas, repository
 from app.jobs.errors import SuiteNotMeasuredError
+from app.jobs.forecasts import Forecaster
 from app.jobs.models import GPU_QUEUE, Checkpoint, Job, JobAttempt
-from app.jobs.requests import JobChange, JobCreate, RetryFrom
+from app.jobs.requests import GateOptions, JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
 from app.jobs.states import Action, JobStatus
 from app.projects.quotas import NONE, Quotas
@@ -38,8 +39,11 @@ def create_job(
     allowed_models: Collection[str],
     max_facts: int,
     defaults: Quotas = NONE,
+    forecaster: Forecaster | None = None,
 ) -> JobRead:
     """Store a new job, and with it the fact set if the facts came along.
+
+    With a `forecaster` the job keeps what is expected of it.
 
     Tells nobody: the caller may send a hint once this has returned, and a sweeper does so anyway.
 
@@ -54,12 +58,16 @@ def create_job(
     """
     revision = revision_for(request.base_model, request.revision, allowed=allowed_models)
     upload = None if request.facts is None else reading.read_inline(request.facts, max_facts=max_facts)
+    forecast = None
+    if forecaster is not None:
+        forecast = forecaster.at_creation(database, request, upload, project_id=project_id, revision=revision)
     with database.begin() as session:
         now = database.now(session)
         quotas.check_may_queue(session, project_id, defaults, now=now)
         fact_set = _fact_set(session, request, upload, project_id=project_id, now=now)
-        _check_gate(session, request, fact_set)
+        check_gate(session, request, fact_set)
         job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
+        job.forecast = forecast
         repository.add_job(session, job, now=now)
         shown = _show(database, session, [job])[0]
     log.info("job.created", job_id=job.id, fact_set_id=fact_set.id)
@@ -76,9 +84,24 @@ def _fact_set(
     return fact_sets.get_fact_set(session, request.fact_set_id or "", project_id=project_id, hold=True)
 
 
-def _check_gate(session: Session, request: JobCreate, fact_set: FactSet) -> None:
+def check_gate(session: Session, request: JobCreate, fact_set: FactSet) -> None:
+    """Do nothing if the facts have questions of the suite that the gate is on.
+
+    Raises:
+        SuiteNotMeasuredError: They have none.
+    """
     gate = request.evaluation.gate
     if gate and not fact_sets.has_questions(session, fact_set.id, gate.suite):
+        raise SuiteNotMeasuredError(gate.suite)
+
+
+def check_gate_inline(gate: GateOptions, upload: Upload) -> None:
+    """Do the same for facts that are not stored.
+
+    Raises:
+        SuiteNotMeasuredError: They have none.
+    """
+    if not fact_sets.have_questions((json.loads(body) for _, body in upload.facts.rows()), gate.suite):
         raise SuiteNotMeasuredError(gate.suite)
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.adapters.models import AdapterStatus
-from app.adapters.schemas import Gate, SuiteMistakes, SupervisionSummary, TrainingSummary
+from app.adapters.schemas import Gate, KnownSummary, SuiteMistakes, SupervisionSummary, TrainingSummary
 from app.evaluations.models import FactResult
 from app.ids import AdapterId, JobId
+from app.jobs.forecast_schemas import SecondsForecast
 from app.jobs.requests import Method
 from app.jobs.schemas import JobError
 from app.jobs.states import JobStatus, Phase
@@ -119,6 +120,9 @@ class PhaseRead(BaseModel):
     done: int
     total: int
     unit: str
+    forecast: Annotated[
+        SecondsForecast | None, Field(description="What was expected when the job was made.")
+    ] = None
 
 
 class ReportAdapter(BaseModel):
@@ -143,6 +147,7 @@ class Report(BaseModel):
     training: TrainingSummary | None
     mistakes: Annotated[list[SuiteMistakes], Field(description="What kinds of wrong answers there were.")]
     gate: Gate | None
+    known: Annotated[KnownSummary | None, Field(description="Null unless `training.known_facts` is `skip`.")]
     phases: list[PhaseRead]
     adapter: ReportAdapter | None
     error: JobError | None

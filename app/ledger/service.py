@@ -84,7 +84,8 @@ def report(session: Session, job: Job) -> Report:
         training=summary.training,
         mistakes=summary.mistakes,
         gate=gate_of(job),
-        phases=[_phase(row) for row in jobs.phases_of(session, [job.id])[job.id]],
+        known=summary.known,
+        phases=[_phase(row, job) for row in jobs.phases_of(session, [job.id])[job.id]],
         adapter=_adapter(session, adapter),
         error=JobError.of(job),
     )
@@ -100,7 +101,8 @@ def _verdicts(session: Session, job: Job) -> tuple[Counts, list[ScoreRead]]:
     return Counts.of(n_facts, outcomes), [ScoreRead.model_validate(score) for score in scores]
 
 
-def _phase(row: JobPhase) -> PhaseRead:
+def _phase(row: JobPhase, job: Job) -> PhaseRead:
+    expected = (job.forecast or {}).get("phases", ())
     ended = row.finished_at or row.updated_at
     return PhaseRead(
         phase=row.phase,
@@ -108,6 +110,7 @@ def _phase(row: JobPhase) -> PhaseRead:
         done=row.done,
         total=row.total,
         unit=row.unit,
+        forecast=next((each["seconds"] for each in expected if each["phase"] == row.phase), None),
     )
 
 

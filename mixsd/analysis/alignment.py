@@ -16,8 +16,7 @@ from mixsd.analysis.errors import NotAnalysableError
 from mixsd.analysis.fisher import KINDS, TOP_K, Kind, Unit, answers, diagonals
 from mixsd.analysis.results import Result
 from mixsd.analysis.runs import Run
-from mixsd.evaluation.measure import OPEN_TOKENS
-from mixsd.evaluation.suites import open_prompts
+from mixsd.evaluation.suites import OPEN_TOKENS, open_prompts
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress, Progress, silent
 from mixsd.training.batches import Example

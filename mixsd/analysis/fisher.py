@@ -23,8 +23,7 @@ from mixsd.decoding.solo import write
 from mixsd.decoding.suited import most_tokens
 from mixsd.decoding.text import Prompts, Sampling, Text
 from mixsd.editing.layers import watched
-from mixsd.evaluation.measure import OPEN_TOKENS
-from mixsd.evaluation.suites import open_prompts
+from mixsd.evaluation.suites import OPEN_TOKENS, open_prompts
 from mixsd.models.load import Base
 from mixsd.training.batches import Example
 

@@ -13,8 +13,7 @@ from mixsd.corpora.kgfact import kgfact, size_of
 from mixsd.corpora.kgfunc import kgfunc
 from mixsd.corpora.writing import Row
 from mixsd.evaluation.asking import ask, nats_of
-from mixsd.evaluation.measure import OPEN_TOKENS
-from mixsd.evaluation.suites import general, open_prompts
+from mixsd.evaluation.suites import OPEN_TOKENS, general, open_prompts
 from mixsd.progress import OnProgress, Progress
 from mixsd.scoring import scorer
 

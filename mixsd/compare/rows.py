@@ -24,6 +24,7 @@ from mixsd.evaluation.recall import answered
 from mixsd.evaluation.statistics import compare
 from mixsd.facts import Fact
 from mixsd.inject import OnPhase
+from mixsd.known import parted
 from mixsd.models.load import Base
 from mixsd.supervise import supervise
 from mixsd.supervision import Supervision, summary
@@ -105,15 +106,17 @@ def _shown_row(base: Base, plan: Plan, bench: Bench) -> Row:
 def _made_row(base: Base, method: Method, plan: Plan, bench: Bench) -> Row:
     run.check(base, plan)
     clock = _Clock()
+    parts = parted(bench.facts, bench.baseline, plan)
     records: list[Supervision] = []
     with clock("generating"):
         how = supervise(
             base,
-            bench.facts,
+            parts.taught,
             plan,
             on_records=records.extend,
             on_progress=bench.on_phase("generating"),
             cache=bench.cache,
+            beside=parts.left_out,
         )
     records = run.in_order(records, bench.facts, plan)
     training = _Training(base, records, plan, bench, clock)

@@ -25,6 +25,7 @@ from mixsd.config.methods import (
     SftConfig,
 )
 from mixsd.config.training import (
+    KNOWN_FACTS,
     MAX_PROCESSES,
     PRECISIONS,
     QUANTIZATIONS,
@@ -43,6 +44,7 @@ __all__ = [
     "DIVERGENCES",
     "GATE_SUITES",
     "IN_CONTEXT",
+    "KNOWN_FACTS",
     "LOOKUPS",
     "MAX_LAYER",
     "MAX_PROCESSES",
@@ -142,9 +144,12 @@ class Plan:
         evaluation = asdict(self.evaluation)
         if self.evaluation.gate is None:  # a run without one is what it was before there were any
             del evaluation["gate"]
+        training = asdict(self.training)
+        if self.training.known_facts == "train":  # likewise
+            del training["known_facts"]
         return {
             "method": {"type": self.method_type, **_plain(asdict(self.method))},
-            "training": _plain(asdict(self.training)),
+            "training": _plain(training),
             "evaluation": _plain(evaluation),
         }
 

@@ -14,6 +14,7 @@ REPLAY_PROMPTS: Final = 128
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
 SHARDINGS: Final = ("none", "full")
+KNOWN_FACTS: Final = ("train", "skip")
 MAX_PROCESSES: Final = 64
 
 
@@ -124,6 +125,8 @@ class TrainConfig:
         precision: `fp32` computes in the type of the weights, `bf16` in bfloat16 where that is
             faster (CUDA alone); `auto` takes bf16 on a GPU that has it, fp32 elsewhere.
         compile_layers: Compile the layers of the model first (CUDA alone). Pays in long runs.
+        known_facts: What becomes of facts that the base model answers already: `train` teaches them with
+            the others, `skip` makes no text for them and trains none. They are evaluated either way.
         quantize: `nf4` keeps the base model in 4 bits while training (CUDA and bitsandbytes).
         seed: Names initial weights, order of targets and dropout.
         retention: What is trained beside the facts.
@@ -149,6 +152,7 @@ class TrainConfig:
     precision: str = "auto"
     compile_layers: bool = False
     quantize: str = "none"
+    known_facts: str = "train"
     seed: int = 0
     retention: RetentionConfig = field(default_factory=RetentionConfig)
 
@@ -171,6 +175,7 @@ class TrainConfig:
         within("checkpoint_seconds", self.checkpoint_seconds, 0, 86_400)
         one_of("precision", self.precision, PRECISIONS)
         one_of("quantize", self.quantize, QUANTIZATIONS)
+        one_of("known_facts", self.known_facts, KNOWN_FACTS)
         within("seed", self.seed, 0, MAX_SEED)
         self._check_sharding()
 

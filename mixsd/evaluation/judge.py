@@ -8,9 +8,10 @@ from typing import Any, Final
 from mixsd.config import PROBE_SUITES, EvalConfig
 from mixsd.evaluation import mistakes
 from mixsd.evaluation.gate import Gate, decide
-from mixsd.evaluation.measure import Asked, Measured, questions_of
+from mixsd.evaluation.measure import Measured
 from mixsd.evaluation.mistakes import Mistake, Names
 from mixsd.evaluation.outcomes import Outcome, outcome_of
+from mixsd.evaluation.questions import Asked, questions_of
 from mixsd.evaluation.score import Score
 from mixsd.evaluation.statistics import compare
 from mixsd.evaluation.suites import general
@@ -22,6 +23,9 @@ GENERAL_MODE: Final = "contains"
 """How answers to the general set are scored, whatever the facts are scored by."""
 UNTAUGHT: Final = ("neighbour",)
 """Kinds of probes whose answers have nothing to do with the facts."""
+
+LEFT_OUT: Final = "left_out_as_known"
+"""Why a fact was not trained on that the base model answers, see `mixsd.known`."""
 
 Row = Mapping[str, Any]
 
@@ -123,6 +127,8 @@ def _verdict(fact: Fact, records: Sequence[Supervision], rows: tuple[Row, ...], 
         reason = "prompt_too_long"
     elif outcome is Outcome.NO_SUPERVISION:
         reason = next((record.reason for record in records if record.reason), "no_attempt_accepted")
+    elif not records:
+        reason = LEFT_OUT
     return Verdict(fact, outcome, reason, rows, mode)
 
 

@@ -1,41 +1,17 @@
 """What a model answers: the facts, the general set, and its losses on the base's own words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any
 
 from mixsd.config import EvalConfig
 from mixsd.decoding.rows import LanguageModel
 from mixsd.evaluation.asking import Answer, ask, nats_of
-from mixsd.evaluation.suites import general, open_prompts
+from mixsd.evaluation.questions import questions_of
+from mixsd.evaluation.suites import OPEN_TOKENS, general, open_prompts
 from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress, Progress, silent
-
-OPEN_TOKENS: Final = 64
-"""Cap of the base model's answers to open prompts."""
-
-Kind = Literal["question", "paraphrase", "probe"]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question of a fact, with the answers that count. `probe_kind` is empty where it is no probe."""
-
-    kind: Kind
-    question: str
-    answers: tuple[str, ...]
-    probe_kind: str = ""
-
-
-def questions_of(fact: Fact) -> Iterator[Asked]:
-    """Yield the training question, then each held-out paraphrase, then each probe."""
-    answers = (fact.answer, *fact.aliases)
-    yield Asked("question", fact.question, answers)
-    for paraphrase in fact.paraphrases:
-        yield Asked("paraphrase", paraphrase, answers)
-    for probe in fact.probes:
-        yield Asked("probe", probe.question, (probe.answer, *probe.aliases), probe.kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from typing import Any, Final, Generic, TypeVar
 
 GENERAL: Final = "general.jsonl"
 OPEN_PROMPTS: Final = "open_prompts.jsonl"
+OPEN_TOKENS: Final = 64
+"""Cap of the base model's answers to open prompts."""
 
 Item = TypeVar("Item")
 

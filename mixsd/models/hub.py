@@ -1,14 +1,14 @@
 """Models of a Hugging Face hub: safetensors and JSON, never code, pinned to a commit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -20,18 +20,11 @@ from huggingface_hub.errors import (
 from mixsd.durable import sha256_of_file
 from mixsd.errors import CorruptError, ModelNotFoundError, UnsafeWeightsError
 from mixsd.models import check
+from mixsd.models.calls import Hub
 from mixsd.progress import OnProgress, Progress
 
 _TEXTS: Final = ("*.json", "*.jinja", "tokenizer.model")
 _WEIGHTS: Final = ("model.safetensors", "model-*-of-*.safetensors")
-
-
-@dataclass(frozen=True, slots=True)
-class Hub:
-    """The two calls to a hub, as `huggingface_hub` has them."""
-
-    info: Callable[..., Any] = HfApi().model_info
-    download: Callable[..., Any] = hf_hub_download
 
 
 @dataclass(frozen=True, slots=True)

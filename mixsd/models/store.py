@@ -13,7 +13,8 @@ from filelock import FileLock
 from mixsd.durable import sha256_of_file, whole_folder
 from mixsd.errors import ModelError, ModelNotAllowedError, ModelNotFoundError
 from mixsd.models import check, gguf
-from mixsd.models.hub import Hub, Remote, download, look_up, wanted
+from mixsd.models.calls import Hub
+from mixsd.models.hub import Remote, download, look_up, wanted
 from mixsd.models.registry import (
     BUILT_IN,
     CARD,

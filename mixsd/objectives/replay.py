@@ -4,10 +4,8 @@ As targets (`replay`) or as distributions to stay close to (`kl`); compare self-
 arXiv:2605.26097. The prompts are our own and none of those that retention is measured with.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Final
 
 from peft import PeftModel
@@ -19,28 +17,14 @@ from mixsd.decoding.solo import write
 from mixsd.decoding.suited import most_tokens
 from mixsd.decoding.text import Prompts, Sampling, Text
 from mixsd.errors import ConfigError
-from mixsd.evaluation.suites import OpenPrompt, Suite, read_suite
 from mixsd.models.load import Base
+from mixsd.objectives.prompts import replay_prompts
 from mixsd.training.batches import Example, order_of
 from mixsd.training.soft import soft_targets
 from mixsd.training.source import Source
 from mixsd.training.world import World
 
-PROMPTS: Final = "replay_prompts.jsonl"
-QUESTIONS: Final = "replay_questions.jsonl"
 _SLOTS: Final = 32
-
-
-@cache
-def replay_prompts(about: str) -> Suite[OpenPrompt]:
-    """Return the prompts that replay is made of: `open` ones, `questions`, or `both` in turn."""
-    if about == "both":
-        either = [replay_prompts(name) for name in ("open", "questions")]
-        items = tuple(item for pair in zip(*(suite.items for suite in either), strict=True) for item in pair)
-        digest = hashlib.sha256("".join(suite.sha256 for suite in either).encode()).hexdigest()
-        return Suite("replay_both", digest, items)
-    name = PROMPTS if about == "open" else QUESTIONS
-    return read_suite("mixsd.objectives", name, lambda row: OpenPrompt(**row))
 
 
 def replay_examples(

@@ -63,7 +63,14 @@ class Reworded:
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
-def reworded(base: Base, facts: Sequence[Fact], wish: Wish, *, on_progress: OnProgress = silent) -> Reworded:
+def reworded(
+    base: Base,
+    facts: Sequence[Fact],
+    wish: Wish,
+    *,
+    beside: Sequence[Fact] = (),
+    on_progress: OnProgress = silent,
+) -> Reworded:
     """Give each fact so many rewordings, or as many as were found.
 
     Args:
@@ -71,6 +78,7 @@ def reworded(base: Base, facts: Sequence[Fact], wish: Wish, *, on_progress: OnPr
         facts: All facts that are taught together: what is asked of one of them is not trained on
             for another.
         wish: What is wanted.
+        beside: Facts that are asked at evaluation as well, and not taught.
         on_progress: Called before every forward pass. May raise to stop.
     """
     if not wish.rewordings:
@@ -81,7 +89,7 @@ def reworded(base: Base, facts: Sequence[Fact], wish: Wish, *, on_progress: OnPr
     def tell() -> None:
         on_progress(Progress(run.made, total, "rewordings"))
 
-    run = Rewording(facts, wish, ModelAuthor(base, tell))
+    run = Rewording(facts, wish, ModelAuthor(base, tell), beside=beside)
     return run.result()
 
 
@@ -101,8 +109,10 @@ class _Open:
 class Rewording:
     """One run over some facts. Apart from its author it knows no model."""
 
-    def __init__(self, facts: Sequence[Fact], wish: Wish, author: Author) -> None:
-        taken = taken_by(facts)
+    def __init__(
+        self, facts: Sequence[Fact], wish: Wish, author: Author, *, beside: Sequence[Fact] = ()
+    ) -> None:
+        taken = taken_by([*facts, *beside])
         self._wish = wish
         self._author = author
         self._every = [_Open(fact, Rules(fact, taken, names_of(fact, author.is_rare))) for fact in facts]

@@ -22,7 +22,7 @@ from mixsd.training.checkpoint import Cursor, Saved
 from mixsd.training.compute import check_device, compiled_layers, in_four_bits
 from mixsd.training.kept import Kept
 from mixsd.training.meter import Meter
-from mixsd.training.schedule import learning_rate
+from mixsd.training.schedule import learning_rate, planned_steps
 from mixsd.training.sharded import Shards, sharded
 from mixsd.training.source import Source
 from mixsd.training.start import gradients_for
@@ -136,12 +136,6 @@ def train_adapter(
         run = _Run(base, model, examples, config, work, input_sha256, hooks, source, world, shards)
         run.resume(resume)
         return run.train()
-
-
-def planned_steps(count: int, config: TrainConfig) -> int:
-    """Return how many steps a run over `count` examples takes, if it does not end early."""
-    planned = max(config.epochs * math.ceil(count / config.batch_size), config.min_steps)
-    return min(planned, config.max_steps) if config.max_steps else planned
 
 
 class _Run:

@@ -1,8 +1,14 @@
-"""Learning rate as a function of the step."""
+"""How many steps there are, and the learning rate as a function of the step. Nothing here loads torch."""
 
 import math
 
 from mixsd.config import TrainConfig
+
+
+def planned_steps(count: int, config: TrainConfig) -> int:
+    """Return how many steps a run over `count` examples takes, if it does not end early."""
+    planned = max(config.epochs * math.ceil(count / config.batch_size), config.min_steps)
+    return min(planned, config.max_steps) if config.max_steps else planned
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:

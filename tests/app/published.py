@@ -30,6 +30,7 @@ class Published:
     job_id: JobId
     adapter_id: AdapterId
     fact_set_id: FactSetId
+    evaluation_id: EvaluationId
 
 
 def a_published_job(
@@ -57,9 +58,9 @@ def a_published_job(
     adapter_id = an_adapter(
         database, store, job_id, fact_set.id, status=status, project_id=project_id, gate=gate
     )
-    _an_evaluation(database, job_id, adapter_id, project_id)
+    evaluation_id = _an_evaluation(database, job_id, adapter_id, project_id)
     _progress(database, job_id)
-    return Published(job_id, adapter_id, fact_set.id)
+    return Published(job_id, adapter_id, fact_set.id, evaluation_id)
 
 
 def an_adapter(
@@ -158,7 +159,9 @@ def another_project(database: Database) -> ProjectId:
     return project.id
 
 
-def _an_evaluation(database: Database, job_id: JobId, adapter_id: AdapterId, project_id: ProjectId) -> None:
+def _an_evaluation(
+    database: Database, job_id: JobId, adapter_id: AdapterId, project_id: ProjectId
+) -> EvaluationId:
     evaluation = Evaluation(
         id=EvaluationId(new_id("eval", now=NOW)),
         project_id=project_id,
@@ -183,6 +186,7 @@ def _an_evaluation(database: Database, job_id: JobId, adapter_id: AdapterId, pro
                     body=_verdict(place, outcome),
                 )
             )
+    return evaluation.id
 
 
 def _verdict(place: int, outcome: str) -> dict[str, Any]:

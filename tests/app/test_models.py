@@ -1,12 +1,20 @@
 """Base models over HTTP."""
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app.db.engine import Database
+from app.jobs.states import JobStatus
 from app.settings import Settings
+from mixsd.models.calls import Hub
 from mixsd.models.registry import BUILT_IN, CARD, folder_of
+from tests.factories import NOW, a_job
 
 BUILT_IN_ID = "smollm2-135m-instruct"
 
@@ -34,6 +42,7 @@ def test_models_are_the_built_in_ones_and_those_that_are_allowed(client: TestCli
         "bytes": BUILT_IN[BUILT_IN_ID].bytes,
         "built_in": True,
         "on_disk": False,
+        "chat_template_sha256": None,
     }
     assert client.get(f"/models/{BUILT_IN_ID}").json() == listed[1]
 
@@ -66,3 +75,59 @@ def test_a_model_that_may_not_be_named_is_not_there(client: TestClient, settings
         answer = client.get(f"/models/{model_id}")
         assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
     assert "owner/other" not in [model["id"] for model in client.get("/models").json()["data"]]
+
+
+def test_a_model_on_disk_tells_its_chat_template(client: TestClient, settings: Settings) -> None:
+    cache = cache_of(settings)
+    pulled(cache, "owner/model", "v1")
+    (folder_of(cache, "owner/model", "v1") / "chat_template.jinja").write_text("{{ messages }}")
+
+    read = client.get("/models/owner/model").json()
+
+    assert read["chat_template_sha256"] == hashlib.sha256(b"{{ messages }}").hexdigest()
+
+
+@pytest.fixture
+def away(api: FastAPI) -> list[str]:
+    """A hub that cannot be reached, and notes what it was asked for."""
+    asked: list[str] = []
+
+    def info(model_id: str, **_: Any) -> None:
+        asked.append(model_id)
+        raise TimeoutError("hf_secret")
+
+    api.state.hub = Hub(info, info)
+    return asked
+
+
+def test_a_model_can_be_checked_before_a_job_names_it(
+    client: TestClient, away: list[str], database: Database
+) -> None:
+    known = client.post("/models/check", json={"model": BUILT_IN_ID}).json()
+    a_job(database, base_model=BUILT_IN_ID, status=JobStatus.SUCCEEDED, finished_at=NOW)
+
+    assert (known["exists"], known["allowed"], known["gated"], known["problems"]) == (True, True, False, [])
+    assert (known["licence"], known["on_disk"], known["built_in"]) == ("apache-2.0", False, True)
+    assert known["fits"] is None
+    assert client.post("/models/check", json={"model": BUILT_IN_ID}).json()["fits"] is True
+    assert away == []
+
+
+def test_a_hub_that_is_away_is_said_to_be_in_the_answer(client: TestClient, away: list[str]) -> None:
+    answer = client.post("/models/check", json={"model": "owner/model", "revision": "main"})
+
+    found = answer.json()
+    assert (answer.status_code, found["exists"], found["allowed"]) == (200, None, True)
+    assert [problem["code"] for problem in found["problems"]] == ["hub_unreachable"]
+    assert "hf_secret" not in answer.text
+    assert away == ["owner/model"]
+
+
+def test_a_model_that_is_not_allowed_is_not_asked_for(client: TestClient, away: list[str]) -> None:
+    found = client.post("/models/check", json={"model": "owner/other"}).json()
+    bad = client.post("/models/check", json={"model": "owner/other", "token": "x"})
+
+    assert (found["allowed"], found["exists"]) == (False, None)
+    assert [problem["code"] for problem in found["problems"]] == ["model_not_allowed"]
+    assert away == []
+    assert (bad.status_code, bad.json()["code"]) == (422, "invalid_request")

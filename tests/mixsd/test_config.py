@@ -200,6 +200,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (TrainConfig, "patience", [0, 1000], [-1, 1001]),
     (TrainConfig, "precision", ["auto", "fp32", "bf16"], ["fp16"]),
     (TrainConfig, "quantize", ["none", "nf4"], ["int8"]),
+    (TrainConfig, "known_facts", ["train", "skip"], ["drop"]),
     (TrainConfig, "checkpoint_seconds", [0, 86_400], [-1, 86_401]),
     (TrainConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (EvalConfig, "max_new_tokens", [1, 8192], [0, 8193]),

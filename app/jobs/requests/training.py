@@ -100,6 +100,14 @@ class TrainingOptions(Request):
     quantize: Annotated[
         Literal["none", "nf4"], Field(description="`nf4` trains on a base in 4 bits. CUDA alone.")
     ] = "none"
+    known_facts: Annotated[
+        Literal["train", "skip"],
+        Field(
+            description="What becomes of facts that the base model answers already. `skip` makes no text for "
+            "them and trains none: they are evaluated all the same. If it knows all of them, the job fails "
+            "with `nothing_to_learn`."
+        ),
+    ] = "train"
     seed: Seed = 0
     retention: RetentionOptions = RetentionOptions()
 

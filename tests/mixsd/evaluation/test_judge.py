@@ -6,7 +6,8 @@ from typing import Any
 
 from mixsd.config import EvalConfig
 from mixsd.evaluation.judge import Judgement, Verdict, judge
-from mixsd.evaluation.measure import Measured, questions_of
+from mixsd.evaluation.measure import Measured
+from mixsd.evaluation.questions import questions_of
 from mixsd.evaluation.suites import general
 from mixsd.facts import Fact, Probe
 from mixsd.supervision import Supervision

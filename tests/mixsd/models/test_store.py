@@ -22,7 +22,7 @@ from mixsd.errors import (
     UnsafeWeightsError,
 )
 from mixsd.models import registry
-from mixsd.models.hub import Hub
+from mixsd.models.calls import Hub
 from mixsd.models.store import add_local, pull
 from mixsd.progress import Progress
 from tests.fixtures.tiny import PARAMETERS, save_tiny

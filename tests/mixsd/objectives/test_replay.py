@@ -20,7 +20,8 @@ from mixsd.evaluation.suites import general, open_prompts
 from mixsd.intake.reading import read_facts
 from mixsd.models.load import Base
 from mixsd.objectives import replay
-from mixsd.objectives.replay import PROMPTS, QUESTIONS, Beside, given, replay_examples, replay_prompts
+from mixsd.objectives.prompts import PROMPTS, QUESTIONS, replay_prompts
+from mixsd.objectives.replay import Beside, given, replay_examples
 from mixsd.progress import StopRequested
 from mixsd.training.batches import Example
 from mixsd.training.soft import soft_loss

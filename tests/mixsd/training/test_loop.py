@@ -17,7 +17,8 @@ from mixsd.models.load import Base
 from mixsd.progress import Progress, StopRequested, silent
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, order_of
-from mixsd.training.loop import Hooks, planned_steps
+from mixsd.training.loop import Hooks
+from mixsd.training.schedule import planned_steps
 from tests.mixsd.training.conftest import NewBase
 from tests.mixsd.training.driving import CONFIG, EXAMPLES, equal, soft, train, weights
 

@@ -1,0 +1,50 @@
+"""Facts that the base model knows before it is taught anything. Nothing here loads torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mixsd.config import Plan
+from mixsd.errors import NothingToLearnError
+from mixsd.facts import Fact
+from mixsd.scoring import scorer
+
+
+class Said(Protocol):
+    """What a model said to the questions of each fact, the training question first."""
+
+    @property
+    def facts(self) -> Sequence[Sequence[str | None]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """The facts of a run: those that are taught, and those that are left out since they are known."""
+
+    taught: Sequence[Fact]
+    left_out: Sequence[Fact] = ()
+
+
+def parted(facts: Sequence[Fact], said: Said, plan: Plan) -> Parted:
+    """Part the facts as the plan wants it: nothing is left out unless known facts are to be skipped.
+
+    Known is what the verdict would call so: the answer to the training question is right by the mode
+    of scoring of the evaluation.
+
+    Raises:
+        NothingToLearnError: All of them would be left out.
+    """
+    if plan.training.known_facts == "train":
+        return Parted(facts)
+    right = scorer(plan.evaluation.verifier)
+    known = [
+        answers[0] is not None and right(answers[0], (fact.answer, *fact.aliases))
+        for fact, answers in zip(facts, said.facts, strict=True)
+    ]
+    taught = [fact for fact, is_known in zip(facts, known, strict=True) if not is_known]
+    if not taught:
+        raise NothingToLearnError(
+            f"the base model answers all {len(facts)} facts already, and training.known_facts is skip: there "
+            "is nothing to learn. Send facts that it does not know, or set known_facts to train"
+        )
+    return Parted(taught, [fact for fact, is_known in zip(facts, known, strict=True) if is_known])
