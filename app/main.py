@@ -64,7 +64,7 @@ def build_app(
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
-        responses=problems.problems(422, 500, 503),
+        responses=problems.problems(400, 422, 500, 503),
         dependencies=[Depends(refuse_nul)],
         lifespan=lifespan,
     )
