@@ -27,11 +27,11 @@ from app.releases import routes as releases
 from app.settings import Settings
 from app.storage import ArtifactStore, LocalStore
 from app.usage import routes as usage
-from app.web import health, openapi, problems
+from app.web import docs, health, openapi, problems
 from app.web.access import AccessControl
 from app.web.body import refuse_nul
 from app.web.body_digest import BodyDigest
-from app.web.headers import DOCS_PATH, SecurityHeaders
+from app.web.headers import SecurityHeaders
 from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
 
@@ -59,9 +59,8 @@ def build_app(
         summary="Teach a language model new facts without making it forget.",
         version=version("mixsd"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        docs_url=DOCS_PATH,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
         responses=problems.problems(400, 422, 500, 503),
@@ -79,6 +78,7 @@ def build_app(
     problems.install(app)
     for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, projects, usage, health):
         app.include_router(feature.router)
+    docs.install(app)
     openapi.install(app, FactSetCreate)
     return app
 

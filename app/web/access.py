@@ -19,10 +19,10 @@ from app import access
 from app.access import Caller, Doorkeeper, KeyNeededError, MissingScopeError
 from app.errors import AppError, UnauthenticatedError
 from app.web import problems
-from app.web.headers import DOCS_PATH
+from app.web.headers import DOCS_PATHS
 from app.web.rates import RateLimiter, Window
 
-OPEN: Final = frozenset({"/healthz", "/readyz", "/version", "/openapi.json", DOCS_PATH})
+OPEN: Final = frozenset({"/healthz", "/readyz", "/version", "/openapi.json", *DOCS_PATHS})
 """Answered without a key, and as often as anybody likes."""
 
 _ADMIN: Final = frozenset({"projects", "api-keys"})

@@ -112,6 +112,7 @@ class Service:
     """A client of a service that runs somewhere. Every answer is checked for its status."""
 
     def __init__(self, url: str, log: Path) -> None:
+        self.url = url
         self._http = httpx2.Client(base_url=url, timeout=30)
         self._log = log
 
