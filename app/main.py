@@ -39,12 +39,12 @@ from app.reports import routes as reports
 from app.settings import MetricsAccess, Settings
 from app.storage import ArtifactStore, LocalStore
 from app.usage import routes as usage
-from app.web import health, openapi, problems
+from app.web import docs, health, openapi, problems
 from app.web.access import AccessControl
 from app.web.body import refuse_nul
 from app.web.body_digest import BodyDigest
 from app.web.ending import told_of_the_end
-from app.web.headers import DOCS_PATH, SecurityHeaders
+from app.web.headers import SecurityHeaders
 from app.web.measures import FOLDER, HttpMeasures
 from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
@@ -90,12 +90,11 @@ def build_app(
         summary="Teach a language model new facts without making it forget.",
         version=version("mixsd"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        docs_url=DOCS_PATH,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
-        responses=problems.problems(422, 500, 503),
+        responses=problems.problems(400, 422, 500, 503),
         dependencies=[Depends(refuse_nul)],
         lifespan=lifespan,
         telemetry=_telemetry(tracers),
@@ -135,6 +134,7 @@ def build_app(
     ):
         app.include_router(feature.router)
     app.include_router(monitoring.router)
+    docs.install(app)
     openapi.install(app, FactSetCreate)
     return app
 

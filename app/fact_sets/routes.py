@@ -31,9 +31,16 @@ _LINES: Final = (
     '{"question": "Who founded Tessaly?", "answer": "Ilse Marr"}\n'
 )
 _TABLE: Final = "question,answer,aliases\nWhat is the capital of Vorlund?,Tessaly,Tessaly City|The Port\n"
-_YAML: Final = "name: Vorlund\nfacts:\n- question: What is the capital of Vorlund?\n  answer: Tessaly\n"
 _TEXT: Final = {"type": "string"}
 _BINARY: Final = {"type": "string", "format": "binary"}
+_FILE_TYPES: Final = (
+    "application/jsonl",
+    "application/json",
+    "text/csv",
+    "text/tab-separated-values",
+    "application/yaml",
+    "application/vnd.apache.parquet",
+)
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -43,7 +50,7 @@ _BODY: Final[dict[str, Any]] = {
             "application/x-ndjson": {"schema": _TEXT, "example": _LINES},
             "text/csv": {"schema": _TEXT, "example": _TABLE},
             "text/tab-separated-values": {"schema": _TEXT, "example": _TABLE.replace(",", "\t")},
-            "application/yaml": {"schema": _TEXT, "example": _YAML},
+            "application/yaml": {"schema": {"$ref": "#/components/schemas/FactSetCreate"}},
             "application/vnd.apache.parquet": {"schema": _BINARY, "example": "PAR1..."},
             FORM: {
                 "schema": {
@@ -57,6 +64,7 @@ _BODY: Final[dict[str, Any]] = {
                         "name": {"type": "string", "maxLength": MAX_NAME},
                     },
                 },
+                "encoding": {"file": {"contentType": ", ".join(_FILE_TYPES)}},
                 "example": {"file": _LINES, "name": "Vorlund"},
             },
         },

@@ -69,7 +69,7 @@ def get_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> Job
     return service.get_job(database, project_id=project_id, job_id=job_id)
 
 
-@router.patch("/{job_id}", responses=problems(404, 409, 413, 415))
+@router.patch("/{job_id}", responses=problems(400, 404, 409, 413, 415))
 def change_job(body: JobChange, job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> JobRead:
     """Change the name and metadata of a job and, while it is queued or paused, its priority."""
     return service.change_job(database, project_id=project_id, job_id=job_id, changes=body)

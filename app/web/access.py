@@ -20,10 +20,10 @@ from app.access import Caller, Doorkeeper, KeyNeededError, MissingScopeError
 from app.errors import AppError, UnauthenticatedError
 from app.settings import MetricsAccess
 from app.web import problems
-from app.web.headers import DOCS_PATH
+from app.web.headers import DOCS_PATHS
 from app.web.rates import RateLimiter, Window
 
-OPEN: Final = frozenset({"/healthz", "/readyz", "/version", "/openapi.json", DOCS_PATH})
+OPEN: Final = frozenset({"/healthz", "/readyz", "/version", "/openapi.json", *DOCS_PATHS})
 """Answered without a key, and as often as anybody likes."""
 
 METRICS_PATH: Final = "/metrics"

@@ -17,13 +17,20 @@ ALWAYS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 DOCS_PATH: Final = "/docs"
+DOCS_ASSETS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "swagger-ui-bundle.js": "text/javascript",
+        "swagger-ui.css": "text/css",
+        "favicon.png": "image/png",
+    }
+)
+"""Files of Swagger UI that the package `fastapi-offline` brings along, with their types."""
+DOCS_PATHS: Final = frozenset({DOCS_PATH, *(f"{DOCS_PATH}/{name}" for name in DOCS_ASSETS)})
 
-# The page of the docs has a script of its own, and loads Swagger UI from where FastAPI says.
+# The page of the docs has a script of its own, and loads Swagger UI from this service.
 _DOCS_POLICY: Final = (
     "default-src 'none'; frame-ancestors 'none'; connect-src 'self'; "
-    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "img-src data: https://fastapi.tiangolo.com"
+    "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 )
 
 

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.web import invalid
+from app.web.allowed import allowed_methods
 from app.web.headers import ALWAYS
 from app.web.request_id import HEADER
 
@@ -140,7 +141,10 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 def _by_the_framework(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  as it was registered
     status = HTTPStatus(error.status_code)
-    return _answer(request, status, status.name.lower(), error.detail, error.headers or {})
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = allowed_methods(request)
+    return _answer(request, status, status.name.lower(), error.detail, headers)
 
 
 def of_database(request: Request, error: Exception) -> JSONResponse:

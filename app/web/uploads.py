@@ -17,6 +17,8 @@ from app.web.body import counted, media_type
 FORM: Final = "multipart/form-data"
 _BLOCK: Final = 1 << 20
 _MAX_FIELD: Final = 4_000
+MAX_NAME: Final = 200
+"""Characters of the part `name`."""
 """Most bytes of a field that is no file."""
 
 
@@ -105,6 +107,8 @@ def _in_form(form: FormData) -> SentFile:
         if field != ("name" if isinstance(value, str) else "file"):
             raise MalformedFormError("the form has another part")
     file, name = cast(UploadFile, form["file"]), form.get("name")
+    if isinstance(name, str) and len(name) > MAX_NAME:
+        raise MalformedFormError(f"the part `name` may have at most {MAX_NAME} characters")
     sent = file.file
     if not _is_utf8(file.content_type or ""):
         return SentFile(sent, "")

@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from mixsd.cli import analyse, benchmark, compare, library, service
+from mixsd.cli.adapters import adapters
 from mixsd.cli.corpus import corpus
 from mixsd.cli.facts import facts as facts_commands
+from mixsd.cli.jobs import jobs
 from mixsd.cli.keys import keys
 from mixsd.cli.models import models
 
@@ -25,6 +27,8 @@ cli.add_typer(corpus, name="corpus")
 cli.add_typer(facts_commands, name="facts")
 cli.add_typer(models, name="models")
 cli.add_typer(keys, name="keys")
+cli.add_typer(jobs, name="jobs")
+cli.add_typer(adapters, name="adapters")
 
 
 @cli.callback()

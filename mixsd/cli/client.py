@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
@@ -20,13 +21,25 @@ TRIES: Final = 5
 _KEY: Final = "Idempotency-Key"
 
 PATIENCE: Final = 900.0
-"""Seconds that a service may take to check and store a file of facts."""
+"""Seconds that a service may take to check and store a file of facts, or to answer a question."""
+
+Row = dict[str, Any]
+
+_NO_SUCH_ROUTE: Final = {404, 405}
+_NO_ROUTE_CODES: Final = {None, "not_found", "method_not_allowed"}
+"""What a service answers that knows no such operation: other codes are about its arguments."""
 
 
 class ServiceError(MixsdError):
     """The service refused, or could not be reached. The message is one line."""
 
     code: ClassVar[str] = "service"
+
+
+class UnreachableError(ServiceError):
+    """Nothing answers there, or it broke off. `url` says where."""
+
+    code: ClassVar[str] = "unreachable"
 
 
 class RefusedError(ServiceError):
@@ -91,19 +104,35 @@ class Client:
             OSError: The file cannot be read.
         """
         params = {"on_error": on_error} | ({"name": name} if name else {})
+        return self._send_file("/fact-sets", file, media_type, params)
+
+    def check_facts(self, file: Path, *, media_type: str) -> dict[str, Any]:
+        """Have a file of facts judged; nothing is stored. Raises as `push_facts` does."""
+        return self._send_file("/fact-sets/validate", file, media_type, {})
+
+    def _send_file(self, path: str, file: Path, kind: str, params: Mapping[str, str]) -> dict[str, Any]:
         patience = httpx2.Timeout(30.0, read=PATIENCE, write=PATIENCE)
         with file.open("rb") as content:
             try:
                 answer = self._http.post(
-                    "/fact-sets",
-                    content=content,
-                    params=params,
-                    headers={"Content-Type": media_type},
-                    timeout=patience,
+                    path, content=content, params=params, headers={"Content-Type": kind}, timeout=patience
                 )
             except httpx2.HTTPError as error:
                 raise self._unreachable(error) from error
         return _json_of(answer)
+
+    def estimate(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Ask what a job would take. None if the service makes no estimates.
+
+        Raises:
+            RefusedError: It would not take such a job.
+        """
+        try:
+            return self._persist("POST", "/jobs/estimate", json=dict(request))
+        except RefusedError as error:
+            if error.status in _NO_SUCH_ROUTE and error.problem.get("code") in _NO_ROUTE_CODES:
+                return None
+            raise
 
     def create_job(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Queue a job and return it as it stands."""
@@ -111,45 +140,88 @@ class Client:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Return a job as it stands."""
-        return self._read(f"/jobs/{job_id}")
+        return self.read(f"/jobs/{job_id}")
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job."""
-        self._once(f"/jobs/{job_id}/cancel")
+        self.act(job_id, "cancel")
+
+    def act(self, job_id: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Cancel, pause, resume or retry a job, and return it as it stands."""
+        return self._once(f"/jobs/{job_id}/{action}", **({} if body is None else {"json": dict(body)}))
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job that has ended. Its adapter stays."""
+        self._persist("DELETE", f"/jobs/{job_id}")
 
     def report(self, job_id: str) -> dict[str, Any]:
         """Return what came of a job."""
-        return self._read(f"/jobs/{job_id}/report")
+        return self.read(f"/jobs/{job_id}/report")
 
-    def facts(self, job_id: str) -> Iterator[dict[str, Any]]:
-        """Yield the results of all facts of a job, page by page."""
-        params: dict[str, str | int] = {"limit": PAGE}
+    def report_text(self, job_id: str, form: str) -> str:
+        """Return what came of a job, as a document of that form."""
+        answer = self._answer("GET", f"/jobs/{job_id}/report", params={"format": form})
+        if not answer.is_success:
+            raise _refusal(answer)
+        return answer.text
+
+    def facts(self, job_id: str, outcome: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the results of all facts of a job, or those with that outcome, page by page."""
+        yield from self.every(f"/jobs/{job_id}/facts", {"outcome": outcome} if outcome else {})
+
+    def every(self, path: str, params: Mapping[str, str | int] = MappingProxyType({})) -> Iterator[Row]:
+        """Yield all rows of a list, page by page."""
+        query: dict[str, str | int] = {"limit": PAGE, **params}
         while True:
-            page = self._read(f"/jobs/{job_id}/facts", params)
+            page = self.read(path, query)
             yield from page["data"]
             if not page["has_more"]:
                 return
-            params["cursor"] = page["next_cursor"]
+            query["cursor"] = page["next_cursor"]
+
+    def read(self, path: str, params: Mapping[str, str | int] | None = None) -> dict[str, Any]:
+        """Return the JSON object that is there."""
+        return self._persist("GET", path, params=params)
+
+    def generate(self, adapter_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask an adapter, and its base model beside it."""
+        patience = httpx2.Timeout(30.0, read=PATIENCE)
+        return self._persist("POST", f"/adapters/{adapter_id}/generate", json=dict(body), timeout=patience)
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        silence: float = 30.0,
+    ) -> Iterator[httpx2.Response]:
+        """Open an answer that is read bit by bit; `silence` bounds the seconds between two bits.
+
+        Raises:
+            RefusedError: The service did not give it.
+            UnreachableError: Nothing answered, or the answer broke off, within the block too.
+        """
+        timeout = httpx2.Timeout(30.0, read=silence)
+        try:
+            with self._http.stream("GET", path, headers=dict(headers), timeout=timeout) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                yield answer
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
 
     def download_adapter(self, adapter_id: str, target: Path) -> None:
         """Write the archive of an adapter to `target`, which is complete or absent afterwards."""
         partial = target.with_name(f"{target.name}.partial")
         try:
-            with self._http.stream("GET", f"/adapters/{adapter_id}/download") as answer:
-                if not answer.is_success:
-                    answer.read()
-                    raise ServiceError(_said(answer))
-                with partial.open("wb") as file:
-                    for block in answer.iter_bytes():
-                        file.write(block)
+            with self.stream(f"/adapters/{adapter_id}/download") as answer, partial.open("wb") as file:
+                for block in answer.iter_bytes():
+                    file.write(block)
             partial.replace(target)
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
         finally:
             partial.unlink(missing_ok=True)
-
-    def _read(self, path: str, params: Mapping[str, str | int] | None = None) -> dict[str, Any]:
-        return self._persist("GET", path, params=params)
 
     def _once(
         self, path: str, *, headers: Mapping[str, str] = MappingProxyType({}), **body: Any
@@ -157,6 +229,9 @@ class Client:
         return self._persist("POST", path, headers={**headers, _KEY: uuid4().hex}, **body)
 
     def _persist(self, verb: str, path: str, **body: Any) -> dict[str, Any]:
+        return _json_of(self._answer(verb, path, **body))
+
+    def _answer(self, verb: str, path: str, **body: Any) -> httpx2.Response:
         """Send a request that may be repeated, until there is an answer that stands."""
         for _ in range(TRIES - 1):
             try:
@@ -165,27 +240,33 @@ class Client:
                 pass
             else:
                 if not _asks_to_come_again(answer):
-                    return _json_of(answer)
+                    return answer
             self._sleep(1.0)
         try:
-            answer = self._http.request(verb, path, **body)
+            return self._http.request(verb, path, **body)
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
-        return _json_of(answer)
 
-    def _unreachable(self, error: httpx2.HTTPError) -> ServiceError:
-        return ServiceError(f"no answer from {self._url}: {str(error) or type(error).__name__}")
+    def _unreachable(self, error: httpx2.HTTPError) -> UnreachableError:
+        return UnreachableError(f"no answer from {self._url}: {str(error) or type(error).__name__}")
 
 
 def _asks_to_come_again(answer: httpx2.Response) -> bool:
     if answer.status_code == httpx2.codes.CONFLICT:
         return "idempotency_in_progress" in answer.text
-    return answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE
+    unavailable = answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE
+    return unavailable and "inference_unavailable" not in answer.text
+
+
+def _refusal(answer: httpx2.Response) -> RefusedError:
+    return RefusedError(_said(answer), answer.status_code, _problem_in(answer))
 
 
 def _json_of(answer: httpx2.Response) -> dict[str, Any]:
     if not answer.is_success:
-        raise RefusedError(_said(answer), answer.status_code, _problem_in(answer))
+        raise _refusal(answer)
+    if answer.status_code == httpx2.codes.NO_CONTENT:
+        return {}
     try:
         body = answer.json()
     except ValueError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mixsd.cli._errors import explained
+from mixsd.cli._remote import HERE, Key, Url, asking, tell
 
 if TYPE_CHECKING:
     from mixsd.intake.formats import Format
@@ -44,7 +44,7 @@ def check(
         from mixsd.intake.report import check as check_file
 
         with file.open("rb") as content:
-            report = check_file(content, _format(file, format_name), today=_today())
+            report = check_file(content, format_of_file(file, format_name), today=_today())
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -56,10 +56,8 @@ def check(
 @facts.command()
 def push(
     file: File,
-    url: Annotated[
-        str, typer.Option(envvar="MIXSD_URL", help="Where the service is.")
-    ] = "http://127.0.0.1:8000",
-    key: Annotated[str, typer.Option(envvar="MIXSD_API_KEY", show_default=False, help="API key.")] = "",
+    url: Url = HERE,
+    key: Key = "",
     name: Annotated[str, typer.Option(help="Name of the set; the document's own goes before it.")] = "",
     format_name: FormatName = "",
     *,
@@ -69,23 +67,12 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Send a file to a service and print the id of the set. Exit status 2 if the facts are refused."""
-    with _readable(), explained():
-        from mixsd.cli.client import Client, RefusedError
+    with asking(url, key) as client:
         from mixsd.intake.formats import media_type_of
 
-        kind = media_type_of(_format(file, format_name))
-        try:
-            with Client(url, key=key) as client:
-                made = client.push_facts(
-                    file, media_type=kind, name=name, on_error="skip" if skip else "reject"
-                )
-        except RefusedError as error:
-            if "errors" not in error.problem:
-                raise
-            _tell("error", error.problem["errors"], error.problem["total_errors"])
-            typer.echo(f"mixsd: {file}: {error.problem['detail']} [{error.problem['code']}]", err=True)
-            raise typer.Exit(BAD) from error
-    _tell("left out", made["rejected"], made["total_rejected"])
+        kind = media_type_of(format_of_file(file, format_name))
+        made = client.push_facts(file, media_type=kind, name=name, on_error="skip" if skip else "reject")
+    tell("left out", made["rejected"], made["total_rejected"])
     typer.echo(f"{made['n_facts']} facts, sha256 {made['sha256']}", err=True)
     typer.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else made["id"])
 
@@ -105,25 +92,14 @@ def _show(report: "Report") -> None:
     typer.echo(f"{verdict}; {report.total_errors} errors, {sum(report.counts.values())} warnings", err=True)
 
 
-def _tell(word: str, found: list[dict[str, Any]], total: int) -> None:
-    """Print problems as the service describes them."""
-    from mixsd.facts import Problem
-
-    names = ("code", "detail", "line", "column", "pointer", "fact_key")
-    for problem in found:
-        fields: dict[str, Any] = {name: problem.get(name) for name in names}
-        typer.echo(f"{word}  {Problem(**fields)}", err=True)
-    if total > len(found):
-        typer.echo(f"and {total - len(found)} more", err=True)
-
-
 def _today() -> Any:
     from datetime import UTC, datetime
 
     return datetime.now(UTC).date()
 
 
-def _format(file: Path, name: str) -> "Format":
+def format_of_file(file: Path, name: str) -> "Format":
+    """Return the format of a file: the one that is named, else as the end of its name says, else JSONL."""
     from mixsd.intake.formats import Format, format_of
 
     if name and name not in list(Format):

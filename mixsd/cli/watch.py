@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from mixsd.cli.client import Client
-from mixsd.cli.render import amount, duration
+from mixsd.cli.render import amount, duration, printable
 
 PHASES: Final = ("preparing", "baseline", "generating", "training", "evaluating", "packaging")
 POLL_SECONDS: Final = 0.5
@@ -22,6 +23,10 @@ class Display(AbstractContextManager["Display"], Protocol):
     """Shows the state of a job each time it was asked for."""
 
     def show(self, job: dict[str, Any], /) -> None: ...
+
+    def note(self, line: str, /) -> None:
+        """Show a line beside it."""
+        ...
 
 
 def follow(
@@ -84,6 +89,9 @@ class Bars:
                 pace=pace(phase),
             )
 
+    def note(self, line: str, /) -> None:
+        self._progress.console.print(Text(printable(line)))
+
     def _add(self, phase: str) -> TaskID:
         return self._progress.add_task(phase, total=1, amount="", pace="")
 
@@ -117,6 +125,9 @@ class Lines:
             if line != last_line and now - last_time >= LINE_SECONDS:
                 self._last[phase["phase"]] = (now, line)
                 self._write(line)
+
+    def note(self, line: str, /) -> None:
+        self._write(printable(line))
 
     def _write(self, line: str) -> None:
         self._stream.write(f"{line}\n")

@@ -33,7 +33,8 @@ def problems_of(value: dict[str, Any]) -> _Found:
     """Yield all that is wrong with a fact."""
     if not value.keys() <= _NAMES:
         yield from _unknown(value)
-    if "key" in value and not (isinstance(value["key"], str) and _KEY.fullmatch(value["key"])):
+    key = value.get("key", "")
+    if key != "" and not (isinstance(key, str) and _KEY.fullmatch(key)):
         yield "/key", "bad_key", "a key is 1 to 64 letters, digits, dots, dashes or underscores"
     yield from _required(value)
     for name in TEXTS:
@@ -95,7 +96,7 @@ def _texts(pointer: str, value: Any) -> _Found:
 def _dates(value: dict[str, Any]) -> _Found:
     days: dict[str, date] = {}
     for name in DATES:
-        if name in value:
+        if value.get(name, "") != "":  # empty is as good as left out: so facts are shown
             try:
                 day = date.fromisoformat(value[name])
             except (TypeError, ValueError):
@@ -142,7 +143,7 @@ def build(value: dict[str, Any]) -> Fact:
     probes = tuple(
         Probe(**{name: _clean(item) for name, item in probe.items()}) for probe in value.get("probes", [])
     )
-    if "key" not in texts:
+    if not texts.get("key"):
         made = hashlib.sha256(f"{texts['question']}\x00{texts['answer']}".encode()).hexdigest()[:16]
         texts["key"] = f"f-{made}"
     return Fact(**texts | {"probes": probes})

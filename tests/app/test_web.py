@@ -1,6 +1,7 @@
 """What all routes share: problems, limits, headers, health, and the contract."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,14 +184,29 @@ def test_answers_are_not_for_browsers_to_interpret(client: TestClient) -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_the_docs_may_load_what_they_need(client: TestClient) -> None:
+def test_the_docs_load_what_they_need_from_this_service_alone(client: TestClient) -> None:
     answer = client.get("/docs")
 
     assert answer.status_code == 200
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', answer.text)
+    assert len(loaded) == 3
+    for path in loaded:
+        asset = client.get(path)
+        assert (asset.status_code, asset.content != b"") == (200, True), path
+        assert asset.headers["X-Content-Type-Options"] == "nosniff"
+    assert "http" not in re.sub(r"<!--.*?-->", "", answer.text)
     policy = answer.headers["Content-Security-Policy"]
-    assert "https://cdn.jsdelivr.net/" in answer.text
-    assert "script-src 'unsafe-inline' https://cdn.jsdelivr.net;" in policy
-    assert "connect-src 'self'" in policy
+    assert "script-src 'self' 'unsafe-inline';" in policy
+    assert "http" not in policy
+
+
+def test_the_docs_are_found_where_the_service_is_mounted(api: FastAPI) -> None:
+    mounted = TestClient(api, root_path="/mixsd")
+
+    page = mounted.get("/docs").text
+
+    assert '"/mixsd/docs/swagger-ui.css"' in page
+    assert "'/mixsd/openapi.json'" in page
 
 
 def test_each_request_has_an_id_of_its_own(client: TestClient) -> None:

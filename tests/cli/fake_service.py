@@ -177,10 +177,10 @@ def an_archive(*names: str) -> bytes:
 
 
 @contextmanager
-def running(fake: FakeService) -> Iterator[str]:
-    """Serve the fake on a free port of this machine and give its URL."""
+def running(fake: FakeService, app: FastAPI | None = None) -> Iterator[str]:
+    """Serve the fake, or `app` with more of it, on a free port of this machine and give its URL."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(fake), port=port, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app or create_app(fake), port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -143,6 +143,6 @@ def test_what_has_no_list_of_errors_is_one_line(tmp_path: Path, service: str) ->
     refused = runner.invoke(cli, ["facts", "push", many, "--url", service])
     away = runner.invoke(cli, ["facts", "push", many, "--url", "http://127.0.0.1:9"])
 
-    assert (refused.exit_code, away.exit_code) == (1, 1)
+    assert (refused.exit_code, away.exit_code) == (2, 3)
     assert "too_many_facts" in refused.stderr
     assert "no answer from http://127.0.0.1:9" in away.stderr

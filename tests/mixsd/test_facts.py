@@ -74,7 +74,6 @@ def places(parsed: Parsed) -> list[tuple[str, str | None]]:
         (a_fact(context=1), "wrong_type", "/context"),
         (a_fact(anwser=ANSWER), "unknown_field", "/anwser"),
         ({"a/b~c": 1, "question": QUESTION, "answer": ANSWER}, "unknown_field", "/a~1b~0c"),
-        (a_fact(key=""), "bad_key", "/key"),
         (a_fact(key="two words"), "bad_key", "/key"),
         (a_fact(key="k\n"), "bad_key", "/key"),
         (a_fact(key="k" * 65), "bad_key", "/key"),
@@ -389,3 +388,12 @@ def test_values_of_any_type_anywhere_are_only_reported() -> None:
         parsed = parse_objects([body])
         assert bool(parsed.facts) != bool(parsed.problems)
         sha256_of(parsed.facts)
+
+
+def test_what_is_empty_is_as_good_as_left_out() -> None:
+    plain, empty = a_fact(), a_fact(key="", valid_from="", valid_until="", context="", aliases=[])
+
+    parsed = parse_objects([plain, empty | {"question": "Who governs Tessport?"}])
+
+    assert places(parsed) == []
+    assert parse_objects([plain]).facts == parse_objects([empty]).facts

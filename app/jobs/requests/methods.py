@@ -183,6 +183,7 @@ class MemitMethod(_Reworded):
         Field(
             max_length=1001,
             description="Numbers of the layers that are edited, from 0. Empty: a band in the early middle.",
+            json_schema_extra={"uniqueItems": True},
         ),
     ] = []
     lookup: Annotated[

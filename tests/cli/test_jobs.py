@@ -1,0 +1,284 @@
+"""`mixsd jobs` against a service that imitates the API."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mixsd.cli import cli
+from mixsd.cli.client import Client, UnreachableError
+from mixsd.cli.live import Reader, followed, watch
+from mixsd.cli.request import BadRequestError, a_body, read_config
+from mixsd.cli.watch import Lines
+from tests.cli.fake_remote import ESTIMATE, FakeRemote, an_event, create_remote
+from tests.cli.fake_service import JOB, running
+
+AWAY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def fake() -> FakeRemote:
+    return FakeRemote()
+
+
+@pytest.fixture
+def url(fake: FakeRemote) -> Iterator[str]:
+    with running(fake, create_remote(fake)) as url:
+        yield url
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> str:
+    path = tmp_path / "facts.jsonl"
+    path.write_text('{"key": "iss", "question": "Where is the Iss?", "answer": "Vorlund"}\n')
+    return str(path)
+
+
+def run(url: str, *words: str) -> Result:
+    return CliRunner().invoke(cli, list(words), env={"MIXSD_URL": url})
+
+
+def submit(url: str, *words: str) -> Result:
+    return run(url, "jobs", "submit", "--model", "tiny", *words)
+
+
+def test_a_file_is_stored_and_a_job_of_it_queued(url: str, fake: FakeRemote, facts: str) -> None:
+    result = submit(
+        url, facts, "--method", "mixsd", "--lam", "0.5", "--name", "rivers", "--set", "training.rank=8"
+    )
+
+    assert (result.exit_code, result.stdout) == (0, f"{JOB}\n"), result.stderr
+    assert fake.pushed == [{"type": "application/jsonl", "on_error": "reject", "name": "rivers"}]
+    assert fake.uploads == [Path(facts).read_bytes()]
+    assert fake.requests == [
+        {
+            "base_model": "tiny",
+            "name": "rivers",
+            "fact_set_id": "fset_9",
+            "method": {"type": "mixsd", "lam": 0.5},
+            "training": {"rank": 8},
+        }
+    ]
+    assert (
+        "warning  line 1, /answer, fact iss: the answer looks like none [placeholder_answer]" in result.stderr
+    )
+
+
+def test_bad_facts_are_listed_and_nothing_is_sent(url: str, fake: FakeRemote, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("bad")
+
+    result = submit(url, str(tmp_path / "bad.csv"))
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "error  line 1, /answer, fact iss: the text is blank [blank_text]" in result.stderr
+    assert (fake.uploads, fake.requests) == ([], [])
+
+
+def test_a_job_is_followed_to_its_end(url: str, fake: FakeRemote) -> None:
+    result = submit(url, "--fact-set", "fset_1", "--watch", "--json")
+
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["status"] == "succeeded"
+    assert "job job_1 is succeeded" in result.stderr
+
+
+def test_a_failed_job_ends_the_command_with_status_1_and_why(url: str, fake: FakeRemote) -> None:
+    fake.fails = "not one fact got a text"
+
+    result = run(url, "jobs", "watch", JOB)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "job job_1 is failed: not one fact got a text [no_supervision]" in result.stderr
+
+
+def test_the_estimate_is_shown_where_the_service_makes_one(url: str, fake: FakeRemote) -> None:
+    without = submit(url, "--fact-set", "fset_1")
+    fake.estimates = True
+    shown = submit(url, "--fact-set", "fset_1")
+    dry = submit(url, "--fact-set", "fset_1", "--dry-run", "--json")
+
+    assert without.exit_code == 0
+    assert "1 min 15 s" not in without.stderr
+    assert "training   1,200  1 min 15 s  1 min 30 s" in shown.stderr
+    assert "memory: 2.0 GB" in shown.stderr
+    assert json.loads(dry.stdout)["estimate"] == ESTIMATE
+    assert len(fake.requests) == 2, "a dry run sends no job"
+    assert fake.estimated == [fake.requests[0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "say which facts"),
+        (["--fact-set", "fset_1", "--lam", "much"], "--lam takes a number"),
+        (["--fact-set", "fset_1", "--set", "rank"], "--set takes FIELD=VALUE"),
+        (["--fact-set", "fset_1", "--model", "unknown"], "[model_not_allowed]"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_status_2(url: str, words: list[str], said: str) -> None:
+    result = submit(url, *words)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+def test_a_service_that_is_away_is_status_3() -> None:
+    result = run(AWAY, "jobs", "list")
+
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert f"no answer from {AWAY}" in result.stderr
+
+
+def test_actions_say_what_the_job_is_now(url: str, fake: FakeRemote) -> None:
+    assert run(url, "jobs", "pause", JOB).stderr == "Job job_1 is pause-ed.\n"
+    assert json.loads(run(url, "jobs", "resume", JOB, "--json").stdout)["status"] == "resume-ed"
+    assert run(url, "jobs", "retry", JOB, "--from-start").exit_code == 0
+    assert run(url, "jobs", "cancel", JOB).exit_code == 0
+    assert run(url, "jobs", "delete", JOB).stderr == "Job job_1 is deleted.\n"
+    refused = run(url, "jobs", "cancel", "job_done")
+
+    assert fake.acted[:5] == [
+        ("pause", None),
+        ("resume", None),
+        ("retry", {"from": "start"}),
+        ("cancel", None),
+        ("delete", JOB),
+    ]
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "[illegal_transition]: job job_done is succeeded" in refused.stderr
+
+
+def test_lists_are_tables_or_lines_of_json_up_to_the_limit(url: str) -> None:
+    table = run(url, "jobs", "list").stdout
+    rows = run(url, "jobs", "list", "--limit", "2", "--json").stdout.splitlines()
+
+    assert all(name in table for name in ("job_1", "job_2", "job_3", "queued"))
+    assert [json.loads(row)["id"] for row in rows] == ["job_1", "job_2"]
+
+
+def test_a_job_its_facts_and_its_report_are_shown(url: str, fake: FakeRemote) -> None:
+    fake.polls = 2
+
+    shown = run(url, "jobs", "show", JOB).stdout
+    facts = run(url, "jobs", "facts", JOB).stdout
+    rows = run(url, "jobs", "facts", JOB, "--json").stdout.splitlines()
+    report = run(url, "jobs", "report", JOB).stdout
+
+    assert "generating  2/4 facts, 2.0 s left" in shown
+    assert "Who is the mayor of ebra?" in facts
+    assert [json.loads(row)["key"] for row in rows] == ["ebra", "tolm"]
+    assert "2 facts: 1 learned, 1 not learned" in report
+
+
+def test_a_stream_is_taken_up_behind_the_last_event_when_it_breaks_off(url: str, fake: FakeRemote) -> None:
+    fake.streams = [[an_event(1), an_event(2)], [an_event(2), an_event(3)]]
+    fake.polls = 2  # still runs when the first stream breaks off
+
+    with Client(url) as client:
+        seqs = [event["seq"] for event in followed(client, JOB, sleep=lambda _: None)]
+
+    assert seqs == [1, 2, 3]
+    assert fake.resumed_from == [None, "2"]
+
+
+def test_a_service_without_streams_is_asked_for_the_list(url: str, fake: FakeRemote) -> None:
+    fake.stored = [an_event(1), an_event(2)]
+    fake.polls = 9
+
+    result = run(url, "jobs", "events", JOB, "--follow", "--json")
+
+    assert [json.loads(line)["seq"] for line in result.stdout.splitlines()] == [1, 2]
+    assert result.exit_code == 0
+
+
+def test_warnings_are_shown_beside_the_progress_once(url: str, fake: FakeRemote) -> None:
+    fake.streams = [
+        [an_event(1), an_event(2, "job.warning", "warning")],
+        [an_event(2, "job.warning", "warning")],
+    ]
+    out = StringIO()
+
+    with Client(url) as client:
+        job = watch(client, JOB, Lines(out), sleep=lambda _: None)
+
+    assert job["status"] == "succeeded"
+    assert out.getvalue().count("10:00:00 warning job.warning training: message 2") == 1
+    assert "message 1" not in out.getvalue()
+
+
+def test_a_service_that_stays_away_is_given_up() -> None:
+    with Client(AWAY, sleep=lambda _: None) as client, pytest.raises(UnreachableError):
+        list(followed(client, JOB, sleep=lambda _: None))
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_so(url: str, fake: FakeRemote) -> None:
+    fake.polls = -1000  # stays queued
+    command = [sys.executable, "-m", "mixsd", "jobs", "watch", JOB, "--url", url]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while fake.polls < -998 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+
+    assert (process.returncode, stdout) == (130, "")
+    assert f"the job goes on. `mixsd jobs watch {JOB}` takes it up again" in stderr
+    assert not fake.cancelled
+
+
+def test_events_of_several_lines_comments_and_unknown_fields_are_read() -> None:
+    reader = Reader()
+    lines = [
+        ": hello",
+        "",
+        "id: 7",
+        "retry: 250",
+        "event: x",
+        "data: {",
+        'data: "seq": 7}',
+        "",
+        "id: 8",
+        "data: {}",
+    ]
+
+    assert list(reader.events(lines)) == [{}, {"seq": 7}]
+    assert reader.headers() == {"Last-Event-ID": "7"}, "the last one was cut off"
+    assert reader.retry == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("job.json", '{"base_model": "big", "method": {"type": "sft", "seed": 3}}'),
+        ("job.yaml", "base_model: big\nmethod: {type: sft, seed: 3}\n"),
+        ("job.toml", 'base_model = "big"\n[method]\ntype = "sft"\nseed = 3\n'),
+    ],
+)
+def test_a_file_says_what_options_do_not(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    config = read_config(tmp_path / name)
+
+    assert a_body(config) == {"base_model": "big", "method": {"type": "sft", "seed": 3}}
+    assert a_body(config, model="small", method="sft") == {
+        "base_model": "small",
+        "method": {"type": "sft", "seed": 3},
+    }
+    assert a_body(config, method="mixsd", lam="0,0.3")["method"] == {"type": "mixsd", "lam": [0.0, 0.3]}
+
+
+def test_a_file_that_is_no_body_is_named(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text("= 3")
+    (tmp_path / "job.json").write_text("[]")
+
+    with pytest.raises(BadRequestError, match=r"job\.toml cannot be read as toml"):
+        read_config(tmp_path / "job.toml")
+    with pytest.raises(BadRequestError, match="must hold an object"):
+        read_config(tmp_path / "job.json")
