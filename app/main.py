@@ -11,6 +11,7 @@ from app import (
     tables,  # noqa: F401  foreign keys resolve only once every table is known
 )
 from app.adapters import routes as adapters
+from app.adapters.schemas import AdapterManifest
 from app.base_models import routes as base_models
 from app.clock import Clock, utc_now
 from app.db.engine import Database, make_engine
@@ -20,6 +21,7 @@ from app.fact_sets.schemas import FactSetCreate
 from app.idempotency.once import InFlight
 from app.jobs import routes as jobs
 from app.ledger import routes as ledger
+from app.lineage import routes as lineage
 from app.projects import routes as projects
 from app.projects.keyring import Keyring
 from app.queue import CeleryDispatcher, Dispatcher, NullDispatcher
@@ -77,9 +79,20 @@ def build_app(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
-    for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, projects, usage, health):
+    for feature in (
+        fact_sets,
+        base_models,
+        jobs,
+        ledger,
+        adapters,
+        lineage,
+        releases,
+        projects,
+        usage,
+        health,
+    ):
         app.include_router(feature.router)
-    openapi.install(app, FactSetCreate)
+    openapi.install(app, FactSetCreate, AdapterManifest)
     return app
 
 

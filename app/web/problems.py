@@ -33,13 +33,14 @@ STATUS: Final[Mapping[type[errors.AppError], HTTPStatus]] = {
     errors.ConflictError: HTTPStatus.CONFLICT,
     errors.TooLargeError: HTTPStatus(413),
     errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.RangeError: HTTPStatus(416),
     errors.InvalidError: HTTPStatus(422),
     errors.TooManyError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InsufficientStorageError: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 
-_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+_TITLES: Final = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 """Where the Python versions that we support differ in the phrase."""
 
 _HEADERS: Final = {

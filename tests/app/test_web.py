@@ -260,6 +260,8 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         GET /jobs/{job_id}/facts, GET /jobs/{job_id}/supervision, GET /jobs/{job_id}/report,
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
         POST /adapters/{adapter_id}/release,
+        GET /adapters/{adapter_id}/card, GET /adapters/{adapter_id}/manifest,
+        GET /adapters/{adapter_id}/lineage,
         GET /adapters/{adapter_id}/download, GET /adapters/{adapter_id}/files,
         POST /projects, GET /projects, GET /projects/{project_id}, PATCH /projects/{project_id},
         DELETE /projects/{project_id}, POST /api-keys, GET /api-keys, GET /api-keys/{key_id},
@@ -333,5 +335,5 @@ def test_every_documented_read_works(
     reads = [path.format(**names) for path, method, _ in operations(api) if method == "GET"]
     reads = [f"{path}?from={names['fact_set_id']}" if path.endswith("/diff") else path for path in reads]
 
-    assert len(reads) == 28
+    assert len(reads) == 31
     assert {path: client.get(path).status_code for path in reads} == dict.fromkeys(reads, 200)
