@@ -19,6 +19,8 @@ from app.fact_sets import routes as fact_sets
 from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
 from app.idempotency.once import InFlight
+from app.inference import routes as generation
+from app.inference.port import Inference, inference_for
 from app.jobs import routes as jobs
 from app.ledger import routes as ledger
 from app.lineage import routes as lineage
@@ -44,8 +46,12 @@ def build_app(
     dispatcher: Dispatcher,
     settings: Settings,
     clock: Clock = utc_now,
+    inference: Inference | None = None,
 ) -> FastAPI:
-    """Wire the API from its parts, which it closes when it ends. Tests pass their own."""
+    """Wire the API from its parts, which it closes when it ends. Tests pass their own.
+
+    Without an `inference` adapters are asked where the settings say.
+    """
     redis_url = None if settings.redis_url is None else str(settings.redis_url)
     limiter = RateLimiter(settings.rate_limit, redis_url, lambda: clock().timestamp())
 
@@ -73,6 +79,9 @@ def build_app(
     app.state.database, app.state.store, app.state.dispatcher = database, store, dispatcher
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
     app.state.in_flight = InFlight()
+    app.state.inference = inference or inference_for(
+        settings.inference, settings.inference_token, settings.data_dir
+    )
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
     app.add_middleware(BodyDigest)
     app.add_middleware(AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter)
@@ -86,6 +95,7 @@ def build_app(
         ledger,
         adapters,
         lineage,
+        generation,
         releases,
         projects,
         usage,

@@ -123,6 +123,19 @@ def answer_to(request: Request, error: errors.AppError) -> JSONResponse:
     return _answer(request, status_of(error), error.code, str(error), error.headers(), error.members())
 
 
+def problem_of(request: Request, error: errors.AppError) -> dict[str, Any]:
+    """Return an expected failure as an object, for answers that have begun already."""
+    status = status_of(error)
+    problem = Problem(
+        title=title_of(status),
+        status=status,
+        detail=str(error),
+        code=error.code,
+        request_id=request.state.request_id,
+    )
+    return problem.model_dump(mode="json", exclude_none=True)
+
+
 def expected(request: Request, error: Exception) -> JSONResponse:
     """Answer an expected failure."""
     assert isinstance(error, errors.AppError)  # noqa: S101  as it was registered
