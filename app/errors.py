@@ -68,6 +68,10 @@ class TooLargeError(AppError):
     """The request is bigger than the operator allows."""
 
 
+class RangeError(AppError):
+    """The client asked for a part of something that has no such part."""
+
+
 class InvalidError(AppError):
     """The request is well formed but its content makes no sense."""
 

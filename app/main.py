@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Final
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -15,6 +16,7 @@ from app import (
     tracing,
 )
 from app.adapters import routes as adapters
+from app.adapters.schemas import AdapterManifest
 from app.base_models import routes as base_models
 from app.clock import Clock, utc_now
 from app.db.engine import Database, make_engine
@@ -24,9 +26,12 @@ from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
 from app.fleet import routes as fleet
 from app.idempotency.once import InFlight
+from app.inference import routes as generation
+from app.inference.port import Inference, inference_for
 from app.jobs import routes as jobs
 from app.ledger import evaluation_routes as evaluations
 from app.ledger import routes as ledger
+from app.lineage import routes as lineage
 from app.live import routes as live
 from app.live.watching import Live, Times
 from app.monitoring import routes as monitoring
@@ -55,6 +60,27 @@ from mixsd.models.calls import Hub
 
 logger = structlog.get_logger(__name__)
 
+_FEATURES: Final = (
+    fact_sets,
+    base_models,
+    estimates,
+    jobs,
+    live,
+    ledger,
+    reports,
+    evaluations,
+    adapters,
+    lineage,
+    generation,
+    releases,
+    projects,
+    usage,
+    webhooks,
+    fleet,
+    health,
+    monitoring,
+)
+
 
 def build_app(
     database: Database,
@@ -64,10 +90,12 @@ def build_app(
     clock: Clock = utc_now,
     resolve: Resolver = system_resolver,
     tracers: TracerProvider = tracing.OFF,
+    inference: Inference | None = None,
 ) -> FastAPI:
     """Wire the API from its parts, which it closes when it ends. Tests pass their own.
 
-    `tracers` record requests, unless they are `tracing.OFF`.
+    `tracers` record requests, unless they are `tracing.OFF`. Without an `inference` adapters are
+    asked where the settings say.
     """
     redis_url = None if settings.redis_url is None else str(settings.redis_url)
     limiter = RateLimiter(settings.rate_limit, redis_url, lambda: clock().timestamp())
@@ -104,6 +132,9 @@ def build_app(
     app.state.in_flight, app.state.live = InFlight(), streams
     app.state.webhook_rules = Rules(settings.webhook_allow, http=settings.webhook_http)
     app.state.resolve, app.state.hub = resolve, Hub()
+    app.state.inference = inference or inference_for(
+        settings.inference, settings.inference_token, settings.data_dir
+    )
     app.state.doorkeeper = Keyring(database, clock, mode=settings.auth, trust=settings.key_cache)
     app.state.http_measures = measures
     app.state.service_measures = ServiceMeasures(database, lease=settings.lease)
@@ -115,27 +146,10 @@ def build_app(
     app.add_middleware(RequestLog, measures=measures)
     app.add_middleware(RequestId)
     problems.install(app)
-    for feature in (
-        fact_sets,
-        base_models,
-        estimates,
-        jobs,
-        live,
-        ledger,
-        reports,
-        evaluations,
-        adapters,
-        releases,
-        projects,
-        usage,
-        webhooks,
-        fleet,
-        health,
-    ):
+    for feature in _FEATURES:
         app.include_router(feature.router)
-    app.include_router(monitoring.router)
     docs.install(app)
-    openapi.install(app, FactSetCreate)
+    openapi.install(app, FactSetCreate, AdapterManifest)
     return app
 
 

@@ -171,6 +171,39 @@ class Settings(BaseSettings):
     max_streams: int = Field(
         default=2000, ge=0, description="Streams of events that a process of the API keeps open at once."
     )
+    inference: str = Field(
+        default="auto",
+        pattern=r"^(auto|off|https?://[^\s/]+/?)$",
+        description="Who answers `POST /adapters/{id}/generate`. `auto`: a process that `mixsd up` starts on "
+        "first use; `mixsd api` has none. `off`: nobody. Else the address of `mixsd inference`, such as "
+        "`http://inference:8001`.",
+    )
+    inference_token: str = Field(
+        default="",
+        repr=False,
+        description="Secret that API and inference process share. Empty: the file `inference.token` in the "
+        "data folder.",
+    )
+    inference_device: str = Field(
+        default="", description="Where adapters are asked, as `MIXSD_DEVICE`, which is the default."
+    )
+    inference_adapters: int = Field(
+        default=8, ge=1, le=256, description="Adapters that stay loaded beside their base model."
+    )
+    inference_queue: int = Field(
+        default=32, ge=1, description="Requests that are answered or wait at the same time; others get 503."
+    )
+    inference_timeout: Seconds = Field(
+        default=_seconds(120),
+        gt=timedelta(0),
+        description="How long a request may wait, and then how long it may be answered: what is written "
+        "by then is sent.",
+    )
+    inference_idle: Seconds = Field(
+        default=_seconds(600),
+        gt=timedelta(0),
+        description="Idleness after which the inference process gives its memory back.",
+    )
 
     max_body_bytes: int = Field(
         default=1_000_000, ge=1000, description="Largest JSON body of a request, in bytes."

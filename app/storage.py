@@ -72,6 +72,10 @@ class ArtifactStore(Protocol):
         """Open for reading from start to end. The read that reaches the end checks the digest."""
         ...
 
+    def open_at(self, sha256: str, start: int) -> BinaryIO:
+        """Open for reading from a byte on. What is read is not checked: it is a part alone."""
+        ...
+
     def exists(self, sha256: str) -> bool: ...
 
     def delete(self, sha256: str) -> None:
@@ -107,6 +111,16 @@ class LocalStore:
             CorruptBlobError: From the read that reaches the end, if the content is not what it was.
         """
         return io.BufferedReader(_Verified(self._path(sha256), sha256), CHUNK)
+
+    def open_at(self, sha256: str, start: int) -> BinaryIO:
+        """Open a blob for reading from byte `start` on.
+
+        Raises:
+            FileNotFoundError: There is no such blob.
+        """
+        blob = self._path(sha256).open("rb")
+        blob.seek(start)
+        return blob
 
     def exists(self, sha256: str) -> bool:
         return self._path(sha256).is_file()

@@ -62,6 +62,12 @@ class NoChatTemplateError(ModelError):
     code: ClassVar[str] = "no_chat_template"
 
 
+class BadMessagesError(MixsdError):
+    """The chat template of the model takes no such conversation."""
+
+    code: ClassVar[str] = "bad_messages"
+
+
 class UnsafeWeightsError(ModelError):
     """The weights come in a format that can run code. Only safetensors are read."""
 

@@ -4,15 +4,18 @@ Facts are data: a special token that is written in one stays plain text and neve
 control token.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerFast
 
-from mixsd.errors import NoChatTemplateError
+from mixsd.errors import BadMessagesError, NoChatTemplateError
 
 _END_OF_TURN: Final = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>")
 _SENTINEL: Final = "mixsdsentinelxq"
+_NUMBERED: Final = re.compile(r"mixsdsentinel(\d+)xq")
 _CUT: Final = "\x00"
 """Stands in no fact: readers refuse it."""
 
@@ -39,6 +42,29 @@ class ChatTokenizer:
         before, after = self._render_text(_SENTINEL).split(_SENTINEL)
         parts = (self._encode(before), self.plain_ids(user), self._encode(after))
         return [token for part in parts for token in part]
+
+    def conversation_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Return the ids of a chat in which all this was said and the model is to answer.
+
+        A single question comes out as `prompt_ids` has it.
+
+        Args:
+            messages: Each with a `role` and a `content`.
+
+        Raises:
+            BadMessagesError: The template refuses such a conversation.
+        """
+        said = [message["content"] for message in messages]
+        if not any(token in text for token in self._special for text in said):
+            ids: list[int] = self._conversation(messages, tokenize=True, return_dict=False)
+            return ids
+        named = [{**message, "content": f"mixsdsentinel{n}xq"} for n, message in enumerate(messages)]
+        parts = _NUMBERED.split(self._conversation(named, tokenize=False))
+        read = [
+            self.plain_ids(said[int(part)]) if place % 2 else self._encode(part)
+            for place, part in enumerate(parts)
+        ]
+        return [token for part_ids in read for token in part_ids]
 
     def place_of(self, user: str, end: int) -> int:
         """Return the place, in `prompt_ids(user)`, of the token that holds the last character before `end`.
@@ -94,10 +120,18 @@ class ChatTokenizer:
         return text
 
     def _template(self, user: str, **options: Any) -> Any:
-        messages = [{"role": "user", "content": user}]
-        return self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, enable_thinking=False, **options
-        )
+        return self._conversation([{"role": "user", "content": user}], **options)
+
+    def _conversation(self, messages: Sequence[Mapping[str, str]], **options: Any) -> Any:
+        try:
+            return self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                add_generation_prompt=True,
+                enable_thinking=False,
+                **options,
+            )
+        except TemplateError as error:
+            raise BadMessagesError(f"the chat template of the model refuses this: {error}") from error
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]

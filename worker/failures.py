@@ -47,7 +47,7 @@ def exit_of(error: BaseException) -> Exit:
     match error:
         case LeaseLostError():
             return Exit.LEASE_LOST
-        case _ if _is_out_of_memory(error):
+        case _ if is_out_of_memory(error):
             return Exit.OUT_OF_MEMORY
         case _ if _is_disk_full(error):
             return Exit.DISK_FULL
@@ -85,7 +85,7 @@ def failure_from(code: int) -> Failure:
             return Failure("system", "runner_exited", f"the worker ended with code {code}", retryable=True)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Know torch's error by its name: nobody here imports torch."""
     if isinstance(error, OutOfMemoryError | MemoryError):
         return True

@@ -79,6 +79,15 @@ def chunks(store: ArtifactStore, sha256: str) -> Iterator[bytes]:
             yield chunk
 
 
+def part(store: ArtifactStore, sha256: str, wanted: range) -> Iterator[bytes]:
+    """Yield some bytes of a blob. Only its reader, who puts the parts together, can check the digest."""
+    left = len(wanted)
+    with closing(store.open_at(sha256, wanted.start)) as blob:
+        while left and (chunk := blob.read(min(CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+
+
 _PACKERS: Final[Mapping[Format, _Pack]] = {Format.TAR_GZ: _tar_gz, Format.ZIP: _zip}
 
 

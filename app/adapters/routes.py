@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request, Response, status
 
 from app.adapters import service
 from app.adapters.models import Adapter
-from app.adapters.schemas import AdapterFileRead, AdapterFiles, AdapterRead, Format
+from app.adapters.schemas import AdapterFileRead, AdapterFiles, AdapterManifest, AdapterRead, Format
+from app.adapters.service import Download
 from app.ids import AdapterId, JobId
 from app.web import downloads
 from app.web.deps import DatabaseDep, ProjectDep, StoreDep
@@ -17,6 +18,9 @@ router = APIRouter(prefix="/adapters", tags=["adapters"])
 
 _MEDIA_TYPES: Final = {Format.TAR_GZ: "application/gzip", Format.ZIP: "application/zip"}
 _BYTES: Final = "application/octet-stream"
+_JSON: Final = "application/json"
+_MARKDOWN: Final = "text/markdown"
+_MANIFEST: Final = {"schema": {"$ref": f"#/components/schemas/{AdapterManifest.__name__}"}}
 
 
 @router.get("", responses=problems(400))
@@ -55,14 +59,7 @@ def download_adapter(
 ) -> Response:
     """Fetch an adapter as one archive. It unpacks into the folder `adapter`, which `peft` can load."""
     found = service.download_adapter(database, store, project_id=project_id, adapter_id=adapter_id, form=form)
-    return downloads.answer(
-        request,
-        found.content,
-        name=found.name,
-        tag=found.sha256,
-        media_type=_MEDIA_TYPES[form],
-        length=found.length,
-    )
+    return _answer(request, found, _MEDIA_TYPES[form])
 
 
 @router.get("/{adapter_id}/files", responses=problems(404))
@@ -75,7 +72,8 @@ def list_adapter_files(adapter_id: AdapterId, project_id: ProjectDep, database: 
 @router.get(
     "/{adapter_id}/files/{path:path}",
     response_class=Response,
-    responses=problems(404, 409) | downloads.documented(_BYTES),
+    responses=problems(404, 409, 416) | downloads.documented(_BYTES, parts=True),
+    openapi_extra=downloads.ASKING_FOR_PARTS,
 )
 def get_adapter_file(
     adapter_id: AdapterId,
@@ -85,8 +83,49 @@ def get_adapter_file(
     database: DatabaseDep,
     store: StoreDep,
 ) -> Response:
-    """Fetch one file of an adapter. Its ETag is its sha256."""
+    """Fetch one file of an adapter, or a part of it. Its ETag is its sha256."""
     found = service.download_file(database, store, project_id=project_id, adapter_id=adapter_id, path=path)
+    return _answer(request, found, _BYTES)
+
+
+@router.get(
+    "/{adapter_id}/card",
+    response_class=Response,
+    responses=problems(404) | downloads.documented(_MARKDOWN, schema={"schema": {"type": "string"}}),
+)
+def get_adapter_card(
+    adapter_id: AdapterId, request: Request, project_id: ProjectDep, database: DatabaseDep, store: StoreDep
+) -> Response:
+    """Read the model card: what the adapter was taught, what came of it, how to load it."""
+    found = service.read_about(
+        database, store, project_id=project_id, adapter_id=adapter_id, path=service.CARD
+    )
+    return _answer(request, found, f"{_MARKDOWN}; charset=utf-8", shown=True)
+
+
+@router.get(
+    "/{adapter_id}/manifest",
+    response_class=Response,
+    responses=problems(404) | downloads.documented(_JSON, schema=_MANIFEST),
+)
+def get_adapter_manifest(
+    adapter_id: AdapterId, request: Request, project_id: ProjectDep, database: DatabaseDep, store: StoreDep
+) -> Response:
+    """Read every setting, seed, version and digest that decided the adapter. Its ETag is `sha256`."""
+    found = service.read_about(
+        database, store, project_id=project_id, adapter_id=adapter_id, path=service.MANIFEST
+    )
+    return _answer(request, found, _JSON, shown=True)
+
+
+def _answer(request: Request, found: Download, media_type: str, *, shown: bool = False) -> Response:
     return downloads.answer(
-        request, found.content, name=found.name, tag=found.sha256, media_type=_BYTES, length=found.length
+        request,
+        found.content,
+        name=found.name,
+        tag=found.sha256,
+        media_type=media_type,
+        length=found.length,
+        part=found.part,
+        shown=shown,
     )

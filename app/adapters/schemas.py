@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.adapters.models import AdapterStatus
 from app.ids import AdapterId, FactSetId, JobId
@@ -142,3 +142,37 @@ class AdapterFiles(BaseModel):
     """All files of an adapter; there are few."""
 
     data: list[AdapterFileRead]
+
+
+class ManifestBase(BaseModel):
+    """The base model that an adapter fits, and no other."""
+
+    id: str
+    hub_id: str | None
+    revision: str
+    licence: str
+    template_sha256: Annotated[str, Field(description="Of the chat template.")]
+
+
+class ManifestFacts(BaseModel):
+    n: int
+    sha256: Annotated[str, Field(description="As the fact set has it.")]
+
+
+class AdapterManifest(BaseModel):
+    """What `manifest.json` of an adapter says. It is sent as it is stored, to the byte.
+
+    Settings stand in it as the library writes them, which knows more of them than a request may hold.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    base_model: ManifestBase
+    method: Annotated[dict[str, JsonValue], Field(description="Its settings, with `type`.")]
+    training: Annotated[dict[str, JsonValue], Field(description="Settings of the training.")]
+    evaluation: Annotated[dict[str, JsonValue], Field(description="Settings of the evaluation.")]
+    facts: ManifestFacts
+    files: Annotated[dict[str, str], Field(description="The sha256 of every other file.")]
+    versions: Annotated[dict[str, str], Field(description="Of MixSD and of the libraries.")]
+    figures: Annotated[dict[str, JsonValue], Field(description="What was measured.")]
+    created_at: datetime

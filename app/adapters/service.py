@@ -1,7 +1,9 @@
 """Use cases on adapters. One function is one use case and one transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import structlog
 from sqlalchemy.orm import Session
@@ -17,15 +19,23 @@ from app.storage import ArtifactStore
 
 log = structlog.get_logger(__name__)
 
+CARD: Final = "README.md"
+MANIFEST: Final = "manifest.json"
+"""Files that say what an adapter is. They can be read while it is held back: its weights cannot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Content to send. `sha256` names it; `length` is None where only sending it tells."""
+    """Content to send. `sha256` names it; `length` is None where only sending it tells.
+
+    `part` reads a part of it, where that can be done without making the rest.
+    """
 
     name: str
     sha256: str
     length: int | None
     content: Iterator[bytes]
+    part: Callable[[range], Iterator[bytes]] | None = None
 
 
 def get_adapter(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> Adapter:
@@ -59,9 +69,22 @@ def download_file(
     with database.read() as session:
         adapter = _open_adapter(session, project_id=project_id, adapter_id=adapter_id)
         file = repository.get_file(session, adapter.id, path)
-    _check_stored(store, [file])
-    name = file.path.rpartition("/")[2]
-    return Download(name, file.sha256, file.bytes, archives.chunks(store, file.sha256))
+    return _one_file(store, file)
+
+
+def read_about(
+    database: Database, store: ArtifactStore, *, project_id: ProjectId, adapter_id: AdapterId, path: str
+) -> Download:
+    """Return `CARD` or `MANIFEST` of an adapter, which are not held back with the others.
+
+    Raises:
+        AdapterNotFoundError: The project has no such adapter.
+        AdapterFileNotFoundError: It came without that file.
+    """
+    with database.read() as session:
+        adapter = repository.get_adapter(session, adapter_id, project_id=project_id)
+        file = repository.get_file(session, adapter.id, path)
+    return _one_file(store, file)
 
 
 def download_adapter(
@@ -93,6 +116,13 @@ def delete_adapter(database: Database, *, project_id: ProjectId, adapter_id: Ada
         repository.delete_files(session, adapter.id)
         adapter.status = AdapterStatus.DELETED
     log.info("adapter.deleted", adapter_id=adapter_id)
+
+
+def _one_file(store: ArtifactStore, file: AdapterFile) -> Download:
+    _check_stored(store, [file])
+    name = file.path.rpartition("/")[2]
+    content, part = archives.chunks(store, file.sha256), partial(archives.part, store, file.sha256)
+    return Download(name, file.sha256, file.bytes, content, part)
 
 
 def _open_adapter(session: Session, *, project_id: ProjectId, adapter_id: AdapterId) -> Adapter:

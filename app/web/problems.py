@@ -35,13 +35,14 @@ STATUS: Final[Mapping[type[errors.AppError], HTTPStatus]] = {
     errors.GoneError: HTTPStatus.GONE,
     errors.TooLargeError: HTTPStatus(413),
     errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.RangeError: HTTPStatus(416),
     errors.InvalidError: HTTPStatus(422),
     errors.TooManyError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InsufficientStorageError: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 
-_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+_TITLES: Final = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 """Where the Python versions that we support differ in the phrase."""
 
 _HEADERS: Final = {
@@ -122,6 +123,19 @@ def status_of(error: errors.AppError) -> HTTPStatus:
 def answer_to(request: Request, error: errors.AppError) -> JSONResponse:
     """Return the problem document of an expected failure."""
     return _answer(request, status_of(error), error.code, str(error), error.headers(), error.members())
+
+
+def problem_of(request: Request, error: errors.AppError) -> dict[str, Any]:
+    """Return an expected failure as an object, for answers that have begun already."""
+    status = status_of(error)
+    problem = Problem(
+        title=title_of(status),
+        status=status,
+        detail=str(error),
+        code=error.code,
+        request_id=request.state.request_id,
+    )
+    return problem.model_dump(mode="json", exclude_none=True)
 
 
 def expected(request: Request, error: Exception) -> JSONResponse:

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:  # the commands themselves import late
     from app.db.engine import Database
+    from app.inference.port import Inference
     from app.queue import Dispatcher
     from app.settings import Settings
 
@@ -35,6 +36,7 @@ def up(
     from app.db.engine import Database, make_engine
     from app.queue import NullDispatcher
     from app.settings import Settings
+    from worker.inference.keeper import Keeper
     from worker.local import DataFolderInUseError, LocalWorker
 
     settings = Settings(data_dir=data) if data else Settings()
@@ -44,15 +46,18 @@ def up(
     engine = make_engine(settings.database)
     database = Database(engine)
     worker = LocalWorker(database, settings)
+    keeper = Keeper(settings) if settings.inference == "auto" else None
     try:
         worker.acquire()
         _upgrade(database)
         _refuse_strangers(database, settings, host)
         worker.start()
-        _serve(database, settings, NullDispatcher(), listener)
+        _serve(database, settings, NullDispatcher(), listener, keeper)
     except DataFolderInUseError as error:
         _refuse(str(error))
     finally:
+        if keeper is not None:
+            keeper.stop()
         worker.stop()
         engine.dispose()
         listener.close()
@@ -85,6 +90,26 @@ def worker() -> None:
     log.configure(json=settings.log_json)
     _check_tracing(settings)
     celery.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"])
+
+
+@cli.command()
+def inference(
+    host: Host = "127.0.0.1",
+    port: Port = 8001,
+) -> None:
+    """Answer for adapters, as a process of its own that the API finds by MIXSD_INFERENCE."""
+    from app import log
+    from app.settings import Settings
+
+    try:
+        from worker.inference.serving import serve
+    except ModuleNotFoundError as error:
+        _refuse(f"{error.name} is missing: install what workers need, `pip install '.[ml]'`")
+    settings = Settings()
+    log.configure(json=settings.log_json)
+    with _listen(host, port) as listener:
+        typer.echo(f"MixSD answers for adapters on port {listener.getsockname()[1]}", err=True)
+        serve(settings, listener, ends_when_idle=False)
 
 
 @cli.command()
@@ -148,7 +173,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _serve(
-    database: "Database", settings: "Settings", dispatcher: "Dispatcher", listener: socket.socket
+    database: "Database",
+    settings: "Settings",
+    dispatcher: "Dispatcher",
+    listener: socket.socket,
+    inference: "Inference | None" = None,
 ) -> None:
     """Serve the API until SIGINT or SIGTERM.
 
@@ -168,7 +197,7 @@ def _serve(
     typer.echo(f"MixSD listens on http://{shown}:{port}", err=True)
     store = LocalStore(settings.artifact_dir)
     tracers = provider_for(settings.otlp_endpoint, role="api")
-    api = build_app(database, store, dispatcher, settings, tracers=tracers)
+    api = build_app(database, store, dispatcher, settings, tracers=tracers, inference=inference)
     # The API itself writes a line for each request.
     config = uvicorn.Config(api, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])

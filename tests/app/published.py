@@ -1,6 +1,7 @@
 """A job that has succeeded, with everything that its worker stored."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ FILES: Final = {
     "adapter_config.json": b'{"r": 16}',
     "adapter_model.safetensors": bytes(range(256)) * 20,
     "README.md": b"# Adapter\n",
+    "manifest.json": b'{"base_model": {"id": "tiny", "revision": "main"}}',
 }
 OUTCOMES: Final = ("learned", "learned", "not_learned")
 
@@ -40,6 +42,7 @@ def a_published_job(
     status: AdapterStatus = AdapterStatus.READY,
     project_id: ProjectId = DEFAULT_PROJECT,
     gate: dict[str, Any] | None = None,
+    files: Sequence[str] = tuple(FILES),
 ) -> Published:
     if gate and gate["status"] == "failed":
         status = AdapterStatus.QUARANTINED
@@ -56,7 +59,7 @@ def a_published_job(
         gate_status=gate and gate["status"],
     )
     adapter_id = an_adapter(
-        database, store, job_id, fact_set.id, status=status, project_id=project_id, gate=gate
+        database, store, job_id, fact_set.id, status=status, project_id=project_id, gate=gate, files=files
     )
     evaluation_id = _an_evaluation(database, job_id, adapter_id, project_id)
     _progress(database, job_id)
@@ -72,6 +75,7 @@ def an_adapter(
     status: AdapterStatus = AdapterStatus.READY,
     project_id: ProjectId = DEFAULT_PROJECT,
     gate: dict[str, Any] | None = None,
+    files: Sequence[str] = tuple(FILES),
 ) -> AdapterId:
     adapter = Adapter(
         id=AdapterId(new_id("adp", now=NOW)),
@@ -83,8 +87,8 @@ def an_adapter(
         base_model="tiny",
         base_revision="main",
         method_type="mixsd",
-        sha256=hashlib.sha256(b"manifest").hexdigest(),
-        bytes=sum(len(data) for data in FILES.values()),
+        sha256=hashlib.sha256(FILES["manifest.json"]).hexdigest(),
+        bytes=sum(len(FILES[path]) for path in files),
         summary={
             "confidence": 0.95,
             "supervision": {"facts": 3, "verified": 3, "mean_lam": 0.3},
@@ -102,8 +106,8 @@ def an_adapter(
     )
     with database.begin() as session:
         session.add(adapter)
-        for path, data in FILES.items():
-            blob = store.put_bytes(data)
+        for path in files:
+            blob = store.put_bytes(FILES[path])
             session.merge(Blob(sha256=blob.sha256, bytes=blob.bytes, created_at=NOW))
             session.flush()
             session.add(AdapterFile(adapter_id=adapter.id, path=path, sha256=blob.sha256, bytes=blob.bytes))

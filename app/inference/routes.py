@@ -1,0 +1,144 @@
+"""HTTP face of asking adapters: parse, call one use case, pass on what the inference process says."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Annotated, Any, Final, cast
+
+import anyio
+import structlog
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.errors import AppError
+from app.ids import AdapterId
+from app.inference import process, service
+from app.inference.errors import InferenceUnavailableError
+from app.inference.port import Inference
+from app.inference.schemas import Generated, GenerateRequest, side_by_side
+from app.inference.wire import Answer, Ask, Event, Waiting
+from app.web.body import StrictRoute
+from app.web.deps import DatabaseDep, ProjectDep
+from app.web.problems import problem_of, problems
+
+log = structlog.get_logger(__name__)
+
+router = APIRouter(prefix="/adapters", tags=["adapters"], route_class=StrictRoute)
+
+_SSE: Final = "text/event-stream"
+_NDJSON: Final = "application/x-ndjson"
+_STREAMS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The answers; with `stream` as events `delta`, `answer`, `done`, or `error` if it "
+        "breaks off. Lines of NDJSON have the name of the event as `type`.",
+        "content": {kind: {"schema": {"type": "string"}} for kind in (_SSE, _NDJSON)},
+    }
+}
+
+Written = Callable[[str, dict[str, Any]], str]
+"""Writes an event down: its name and its data."""
+
+
+def _inference(request: Request) -> Inference:
+    return cast(Inference, request.app.state.inference)
+
+
+@router.post(
+    "/{adapter_id}/generate",
+    response_model=Generated,
+    responses=problems(400, 404, 409, 413, 415) | _STREAMS,
+)
+async def generate(
+    adapter_id: AdapterId,
+    request: Request,
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    inference: Annotated[Inference, Depends(_inference)],
+    body: GenerateRequest,
+) -> Generated | Response:
+    """Ask an adapter, and its base model beside it if wanted. Nothing is stored."""
+    ask = await run_sync(
+        lambda: service.asked(database, project_id=project_id, adapter_id=adapter_id, request=body)
+    )
+    if body.stream:
+        return await _streamed(request, inference, ask)
+    answers = await _unless_gone(request, inference, ask)
+    return Generated(
+        adapter_id=adapter_id,
+        base_model=ask.adapter.base_model,
+        base_revision=ask.adapter.base_revision,
+        answers=side_by_side(answers),
+    )
+
+
+async def _unless_gone(request: Request, inference: Inference, ask: Ask) -> list[Answer]:
+    """Return all answers. If the client goes away meanwhile the ask is given up."""
+    answers: list[Answer] = []
+    failed: AppError | None = None
+    gone = False
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            nonlocal gone
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        try:
+            async with aclosing(process.events(inference, ask)) as said:
+                answers += [event async for event in said if isinstance(event, Answer)]
+        except AppError as error:  # raised here, it would come out as a group
+            failed = error
+        tasks.cancel_scope.cancel()
+    if gone:
+        raise InferenceUnavailableError("the client is gone")
+    if failed is not None:
+        raise failed
+    return answers
+
+
+async def _streamed(request: Request, inference: Inference, ask: Ask) -> Response:
+    """Begin to answer once there is something to say: until then a failure is a problem document."""
+    as_lines = _NDJSON in request.headers.get("accept", "")
+    said = process.events(inference, ask)
+    try:
+        first = await _first_of(said)
+    except BaseException:
+        await said.aclose()
+        raise
+    write, kind = (_line, _NDJSON) if as_lines else (_sse, _SSE)
+    return StreamingResponse(_written(request, first, said, write), media_type=kind)
+
+
+async def _first_of(said: AsyncIterator[Event]) -> Event:
+    while isinstance(event := await anext(said), Waiting):
+        pass
+    return event
+
+
+async def _written(
+    request: Request, first: Event, said: AsyncGenerator[Event], write: Written
+) -> AsyncGenerator[str]:
+    async with aclosing(said):
+        yield write(first.type, first.model_dump(exclude={"type"}))
+        try:
+            async for event in said:
+                if isinstance(event, Waiting):
+                    if write is _sse:  # a comment; lines of JSON have none
+                        yield ": waiting\n\n"
+                else:
+                    yield write(event.type, event.model_dump(exclude={"type"}))
+        except AppError as error:
+            log.warning("generate.broke_off", code=error.code)
+            yield write("error", problem_of(request, error))
+
+
+def _sse(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def _line(name: str, data: dict[str, Any]) -> str:
+    return f"{json.dumps({'type': name, **data})}\n"

@@ -1,0 +1,94 @@
+"""Starts the inference process of this machine on first use, and again when it has ended. No torch here."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final
+
+import structlog
+
+from app.inference.port import Address
+from app.inference.token import shared_token
+from app.settings import Settings
+from worker.child import LOG_BYTES, environment_for
+
+log = structlog.get_logger(__name__)
+
+LOG: Final = "inference.log"
+_PATIENCE: Final = 10.0
+"""Seconds in which it ends once its input does."""
+
+
+class Keeper:
+    """Knows where adapters are asked. See `app.inference.port.Inference`.
+
+    The process listens on a free port of the loopback interface, and ends when this one does.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._url = ""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs; None if there is none."""
+        with self._lock:
+            running = self._process is not None and self._process.poll() is None
+            return self._process.pid if running and self._process else None
+
+    def address(self) -> Address:
+        """Return where the process listens, which it may be about to. Starts it if it does not run."""
+        token = self._settings.inference_token or shared_token(self._settings.data_dir)
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            return Address(self._url, token)
+
+    def stop(self) -> None:
+        """End the process; it is not started again by itself."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _start(self) -> None:
+        if self._process is not None:
+            log.info("inference.ended", pid=self._process.pid, status=self._process.returncode)
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        # A new socket each time: one that a dead process held would keep callers waiting in it.
+        with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, self._log() as output:
+            environment = environment_for(self._settings, self._environ)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.inference", "--socket", str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+            self._url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        log.info("inference.started", pid=self._process.pid)
+
+    def _log(self) -> IO[bytes]:
+        path: Path = self._settings.data_dir / LOG
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_name("inference.old.log"))
+        return path.open("ab")
