@@ -1,7 +1,7 @@
 """texts of tokens
 
-Revision ID: 0006_token_texts
-Revises: 0005_idempotency_keys
+Revision ID: 0007_token_texts
+Revises: 0006_job_metrics
 Create Date: 2026-11-26 02:00:00.000000
 
 """
@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision: str = "0006_token_texts"
-down_revision: str | Sequence[str] | None = "0005_idempotency_keys"
+revision: str = "0007_token_texts"
+down_revision: str | Sequence[str] | None = "0006_job_metrics"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,7 +1,7 @@
 """workers and measures
 
-Revision ID: 0006_workers_and_measures
-Revises: 0005_idempotency_keys
+Revision ID: 0008_workers_and_measures
+Revises: 0007_token_texts
 Create Date: 2026-11-29 17:30:00.000000
 
 """
@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision: str = "0006_workers_and_measures"
-down_revision: str | Sequence[str] | None = "0005_idempotency_keys"
+revision: str = "0008_workers_and_measures"
+down_revision: str | Sequence[str] | None = "0007_token_texts"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,7 +1,7 @@
 """forecasts
 
-Revision ID: 0006_forecasts
-Revises: 0005_idempotency_keys
+Revision ID: 0010_forecasts
+Revises: 0009_webhooks
 Create Date: 2026-11-29 17:40:00.000000
 
 """
@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision: str = "0006_forecasts"
-down_revision: str | Sequence[str] | None = "0005_idempotency_keys"
+revision: str = "0010_forecasts"
+down_revision: str | Sequence[str] | None = "0009_webhooks"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,7 +1,7 @@
 """webhooks, deliveries, and events that were told of
 
-Revision ID: 0006_webhooks
-Revises: 0005_idempotency_keys
+Revision ID: 0009_webhooks
+Revises: 0008_workers_and_measures
 Create Date: 2026-11-29 17:40:00.000000
 
 """
@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision: str = "0006_webhooks"
-down_revision: str | Sequence[str] | None = "0005_idempotency_keys"
+revision: str = "0009_webhooks"
+down_revision: str | Sequence[str] | None = "0008_workers_and_measures"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
