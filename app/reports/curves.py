@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final
 
 from sqlalchemy.orm import Session
 
 from app.adapters.schemas import TrainingSummary
 from app.ids import JobId
+from app.metrics import repository as metrics
 from app.reports.schemas import Curve, Point
 
 MOST_POINTS: Final = 400
@@ -15,10 +17,17 @@ MOST_POINTS: Final = 400
 
 
 def curves_of(session: Session, job_id: JobId, training: TrainingSummary | None) -> list[Curve]:
-    """Return what is known of the course of a job's training.
+    """Return the series that were stored of a job, each thinned out.
 
-    Of a job without stored series these are the losses of the first step and the last.
+    Of a job without any these are the losses of the first step and the last.
     """
+    rows = metrics.every_point(session, job_id)
+    stored = [
+        curve(name, [(row.step, row.value) for row in points], variant=variant)
+        for (name, variant), points in groupby(rows, key=lambda row: (row.name, row.variant))
+    ]
+    if stored:
+        return stored
     if training is None or not training.steps or training.last_loss is None:
         return []
     ends = [(training.steps, training.last_loss)]

@@ -115,3 +115,18 @@ def test_they_go_with_the_job_and_with_a_retry_from_the_start(client: TestClient
 
     with database.read() as session:
         assert set(session.scalars(select(JobMetric.job_id))) == {continued}
+
+
+def test_a_report_draws_the_series_that_were_stored(client: TestClient, database: Database) -> None:
+    job_id = a_job(database)
+    measured(database, job_id, "loss", range(3))
+    measured(database, job_id, "loss", range(2), variant=1)
+    measured(database, job_id, "recall", range(2, 3))
+
+    report = client.get(f"/jobs/{job_id}/report").json()
+
+    assert [(each["name"], each["variant"], each["points"]) for each in report["curves"]] == [
+        ("loss", 0, [{"step": step, "value": step / 4} for step in range(3)]),
+        ("loss", 1, [{"step": step, "value": step / 4} for step in range(2)]),
+        ("recall", 0, [{"step": 2, "value": 0.5}]),
+    ]
