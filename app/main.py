@@ -21,6 +21,7 @@ from app.idempotency.once import InFlight
 from app.jobs import routes as jobs
 from app.ledger import routes as ledger
 from app.live import routes as live
+from app.live.schemas import ProgressEvent
 from app.live.watching import Live, Times
 from app.projects import routes as projects
 from app.projects.keyring import Keyring
@@ -85,7 +86,7 @@ def build_app(
     problems.install(app)
     for feature in (fact_sets, base_models, jobs, live, ledger, adapters, releases, projects, usage, health):
         app.include_router(feature.router)
-    openapi.install(app, FactSetCreate)
+    openapi.install(app, FactSetCreate, ProgressEvent)
     return app
 
 

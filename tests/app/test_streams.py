@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import httpx2
 import pytest
@@ -24,7 +25,7 @@ from app.jobs.states import JobStatus, Phase
 from app.live import watching
 from app.live.watching import Live, Times
 from app.main import build_app
-from app.projects.models import ApiKey
+from app.projects.models import DEFAULT_PROJECT, ApiKey
 from app.settings import AuthMode, Settings
 from app.storage import LocalStore
 from tests.app.conftest import ListeningDispatcher
@@ -49,9 +50,9 @@ def tell(database: Database, job_id: JobId, kinds: Sequence[str]) -> None:
         repository.tell(session, job_id, [NewEvent(kind, f"{kind} happened") for kind in kinds], now=NOW)
 
 
-def a_story(database: Database, length: int, project_id: ProjectId | None = None) -> JobId:
+def a_story(database: Database, length: int, project_id: ProjectId = DEFAULT_PROJECT) -> JobId:
     """A queued job to which `length` things have happened."""
-    job_id = a_job(database, **({} if project_id is None else {"project_id": project_id}))
+    job_id = a_job(database, project_id=project_id)
     tell(database, job_id, ["job.warning"] * length)
     return job_id
 
@@ -337,7 +338,7 @@ def test_a_key_that_is_good_no_more_ends_its_streams(
     api.state.live = Live(database, Times(poll=0.02, comment=0.05))
     key = a_key(database)
     job_id = a_story(database, 1)
-    values = {
+    values: dict[str, dict[str, Any]] = {
         "revoked": {"revoked_at": utc_now()},
         "expired": {"expires_at": utc_now()},
         "narrowed": {"scopes": [Scope.WRITE]},
