@@ -1,5 +1,6 @@
 """Events as they happen: what a client sees that keeps a stream open."""
 
+import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -303,6 +304,25 @@ def test_a_client_that_goes_away_leaves_nothing_behind(api: FastAPI, url: str, d
 
     assert soon(lambda: live.open == 0)
     assert live.watched == set()
+
+
+def test_a_client_that_does_not_read_holds_up_nobody_and_can_go_away(
+    api: FastAPI, url: str, database: Database
+) -> None:
+    job_id, live = a_job(database), api.state.live
+    tell(database, job_id, ["long " * 1600] * 1000)  # more than fits between client and server
+    end(database, job_id)
+    asked = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as lazy:
+        lazy.sendall(asked.encode())
+        assert soon(lambda: live.open == 1)
+        with stream(f"{url}/jobs/{job_id}/events") as said:
+            assert numbers(said) == list(range(1, 1002))
+        assert soon(lambda: live.open == 1)
+        assert live.watched == {job_id}
+
+    assert soon(lambda: live.open == 0)
 
 
 def test_a_job_that_is_deleted_ends_its_streams(url: str, database: Database) -> None:
