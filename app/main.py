@@ -33,6 +33,7 @@ from app.ledger import evaluation_routes as evaluations
 from app.ledger import routes as ledger
 from app.lineage import routes as lineage
 from app.live import routes as live
+from app.live.schemas import ProgressEvent
 from app.live.watching import Live, Times
 from app.monitoring import routes as monitoring
 from app.monitoring.service import ServiceMeasures
@@ -149,7 +150,7 @@ def build_app(
     for feature in _FEATURES:
         app.include_router(feature.router)
     docs.install(app)
-    openapi.install(app, FactSetCreate, AdapterManifest)
+    openapi.install(app, FactSetCreate, AdapterManifest, ProgressEvent)
     return app
 
 

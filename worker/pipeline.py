@@ -318,8 +318,8 @@ class _Attempt:
         self._control.metrics(Phase.TRAINING, step, values)
         if "recall" in values:
             said = f"{values['recall']:.0%} of the questions are answered after step {step}"
-            told = {name: values[name] for name in ("recall", "loss")}
-            self._control.event("job.metrics", said, step=step, **told)
+            recall, loss = values["recall"], values["loss"]
+            self._control.event("job.metrics", said, step=step, recall=recall, loss=loss)
 
     def _tell_rejected(self, made: Sequence[Supervision]) -> None:
         for record in made:

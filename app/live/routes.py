@@ -1,7 +1,7 @@
 """HTTP face of a job that is watched: its events, also as they happen, its metrics and its log."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, cast
 
@@ -49,8 +49,8 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "A page of events, or with `Accept: text/event-stream` the events as they happen: "
         "`id` is the `seq` of an event, `event` its `type`, and `data` the same JSON as in the page. Between "
-        "them comes `job.progress`, at most once a second, which has no `id`, and a comment every 15 "
-        "seconds. The stream ends when the job has ended.",
+        "them comes `job.progress` (a `ProgressEvent`), at most once a second, which has no `id`, and a "
+        "comment every 15 seconds. The stream ends when the job has ended.",
         "content": {_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
     },
     204: {"description": "Of the stream alone: the job has ended, and nothing follows. Do not come again."},
@@ -96,12 +96,16 @@ def _by_place(limit: Limit = 20, cursor: Cursor = None) -> Cut[str]:
 class _Stream(EventSourceResponse):
     """Leaves nothing open, wherever the client goes away."""
 
+    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
+        super().__init__(frames, headers={"X-Accel-Buffering": "no", **_VARY})
+        self._frames = frames
+
     async def stream_response(self, send: Send) -> None:
         try:
             await super().stream_response(send)
         finally:
             with CancelScope(shield=True):
-                await self.body_iterator.aclose()  # type: ignore[attr-defined]  of a generator
+                await self._frames.aclose()
 
 
 @router.get("/events", response_model=Page[EventRead], responses=problems(400, 404) | _EVENTS)
@@ -132,7 +136,7 @@ def list_job_events(
         raise TooManyStreamsError(settings.max_streams)
     still = Admission(request, doorkeeper).holds
     frames = live.follow(job_id, min(place, sight.newest), still=still)
-    return _Stream(frames, headers={"X-Accel-Buffering": "no", **_VARY})
+    return _Stream(frames)
 
 
 @router.get("/metrics", responses=problems(400, 404))

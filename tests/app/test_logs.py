@@ -1,6 +1,7 @@
 """The log of a job: written by workers, read by clients."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,7 +15,7 @@ from tests.app.published import another_project
 from tests.factories import NOW, a_job
 from worker.joblog import JobLog
 
-ENDED = {"status": JobStatus.CANCELLED, "finished_at": NOW, "attempt": 2}
+ENDED: dict[str, Any] = {"status": JobStatus.CANCELLED, "finished_at": NOW, "attempt": 2}
 TEXT = {"Accept": "text/plain"}
 
 

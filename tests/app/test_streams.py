@@ -1,9 +1,11 @@
 """Events as they happen: what a client sees that keeps a stream open."""
 
+import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import httpx2
 import pytest
@@ -24,7 +26,7 @@ from app.jobs.states import JobStatus, Phase
 from app.live import watching
 from app.live.watching import Live, Times
 from app.main import build_app
-from app.projects.models import ApiKey
+from app.projects.models import DEFAULT_PROJECT, ApiKey
 from app.settings import AuthMode, Settings
 from app.storage import LocalStore
 from tests.app.conftest import ListeningDispatcher
@@ -49,9 +51,9 @@ def tell(database: Database, job_id: JobId, kinds: Sequence[str]) -> None:
         repository.tell(session, job_id, [NewEvent(kind, f"{kind} happened") for kind in kinds], now=NOW)
 
 
-def a_story(database: Database, length: int, project_id: ProjectId | None = None) -> JobId:
+def a_story(database: Database, length: int, project_id: ProjectId = DEFAULT_PROJECT) -> JobId:
     """A queued job to which `length` things have happened."""
-    job_id = a_job(database, **({} if project_id is None else {"project_id": project_id}))
+    job_id = a_job(database, project_id=project_id)
     tell(database, job_id, ["job.warning"] * length)
     return job_id
 
@@ -304,6 +306,25 @@ def test_a_client_that_goes_away_leaves_nothing_behind(api: FastAPI, url: str, d
     assert live.watched == set()
 
 
+def test_a_client_that_does_not_read_holds_up_nobody_and_can_go_away(
+    api: FastAPI, url: str, database: Database
+) -> None:
+    job_id, live = a_job(database), api.state.live
+    tell(database, job_id, ["long " * 1600] * 1000)  # more than fits between client and server
+    end(database, job_id)
+    asked = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as lazy:
+        lazy.sendall(asked.encode())
+        assert soon(lambda: live.open == 1)
+        with stream(f"{url}/jobs/{job_id}/events") as said:
+            assert numbers(said) == list(range(1, 1002))
+        assert soon(lambda: live.open == 1)
+        assert live.watched == {job_id}
+
+    assert soon(lambda: live.open == 0)
+
+
 def test_a_job_that_is_deleted_ends_its_streams(url: str, database: Database) -> None:
     job_id = a_story(database, 1)
 
@@ -337,7 +358,7 @@ def test_a_key_that_is_good_no_more_ends_its_streams(
     api.state.live = Live(database, Times(poll=0.02, comment=0.05))
     key = a_key(database)
     job_id = a_story(database, 1)
-    values = {
+    values: dict[str, dict[str, Any]] = {
         "revoked": {"revoked_at": utc_now()},
         "expired": {"expires_at": utc_now()},
         "narrowed": {"scopes": [Scope.WRITE]},
