@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 
 from standardwebhooks import Webhook as Verifier
 
@@ -19,7 +20,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     before: Callable[[], Any] = lambda: None
-    goes_on: Callable[[BinaryIO], Any] = lambda _: None
+    goes_on: Callable[[BufferedIOBase], Any] = lambda _: None
     """Writes more than `body`, until the sender has heard enough."""
 
 

@@ -4,7 +4,8 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -416,9 +417,9 @@ def test_of_an_endless_answer_only_the_beginning_is_read(desk: Desk, receiver: R
     hook = desk.hook(receiver.url)
     written, ended = [0], threading.Event()
 
-    def flood(stream: BinaryIO) -> None:
+    def flood(stream: BufferedIOBase) -> None:
         try:
-            while written[0] < 1_000_000_000:
+            while written[0] < 30_000_000:
                 written[0] += stream.write(b"a" * 100_000)
         finally:
             ended.set()
@@ -426,13 +427,13 @@ def test_of_an_endless_answer_only_the_beginning_is_read(desk: Desk, receiver: R
     receiver.answers = [Answer(200, body=b"\x00\xff", goes_on=flood)]
     desk.cancelled_job()
 
-    desk.work()
+    desk.work(desk.another(timeout=60))
 
     delivery = desk.delivery(hook.id)
     assert delivery.status == "delivered"
     assert delivery.log[0].response == "\ufffd\ufffd" + "a" * (KEPT - 2)
     assert ended.wait(60)
-    assert written[0] < 50_000_000, "no more than what sockets hold"
+    assert written[0] < 30_000_000, "it hung up before the end"
 
 
 def test_a_receiver_that_is_gone_is_an_error_like_others(desk: Desk) -> None:
@@ -477,7 +478,7 @@ def test_a_receiver_that_dawdles_is_left_and_does_not_hold_others_up(desk: Desk,
 def test_a_try_ends_in_time_however_the_answer_trickles(desk: Desk, receiver: Receiver) -> None:
     """Each byte comes soon enough; all of them do not."""
 
-    def trickle(stream: BinaryIO) -> None:
+    def trickle(stream: BufferedIOBase) -> None:
         for number in range(40):
             stream.write(b"%d" % (number % 10))
             stream.flush()
