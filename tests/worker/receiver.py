@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from typing import Any
 
 from standardwebhooks import Webhook as Verifier
@@ -13,10 +14,14 @@ from standardwebhooks import Webhook as Verifier
 
 @dataclass
 class Answer:
+    """With the status 0 nothing is written but `body`, and what `goes_on` writes."""
+
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     before: Callable[[], Any] = lambda: None
+    goes_on: Callable[[BufferedIOBase], Any] = lambda _: None
+    """Writes more than `body`, until the sender has heard enough."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,13 @@ class Receiver:
                 answer = receiver.take(Got(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 answer.before()
                 try:
-                    self.send_response(answer.status)
-                    for name, value in answer.headers.items():
-                        self.send_header(name, value)
-                    self.end_headers()
+                    if answer.status:
+                        self.send_response(answer.status)
+                        for name, value in answer.headers.items():
+                            self.send_header(name, value)
+                        self.end_headers()
                     self.wfile.write(answer.body)
+                    answer.goes_on(self.wfile)
                 except OSError:
                     pass  # the sender has heard enough
 

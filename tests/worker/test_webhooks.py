@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from io import BufferedIOBase
 from typing import Any
 
 import pytest
@@ -414,14 +415,25 @@ def test_redirects_are_not_followed(desk: Desk, receiver: Receiver) -> None:
 
 def test_of_an_endless_answer_only_the_beginning_is_read(desk: Desk, receiver: Receiver) -> None:
     hook = desk.hook(receiver.url)
-    receiver.answers = [Answer(200, body=b"\x00\xff" + b"a" * 50_000_000)]
+    written, ended = [0], threading.Event()
+
+    def flood(stream: BufferedIOBase) -> None:
+        try:
+            while written[0] < 30_000_000:
+                written[0] += stream.write(b"a" * 100_000)
+        finally:
+            ended.set()
+
+    receiver.answers = [Answer(200, body=b"\x00\xff", goes_on=flood)]
     desk.cancelled_job()
 
-    desk.work()
+    desk.work(desk.another(timeout=60))
 
     delivery = desk.delivery(hook.id)
     assert delivery.status == "delivered"
     assert delivery.log[0].response == "\ufffd\ufffd" + "a" * (KEPT - 2)
+    assert ended.wait(60)
+    assert written[0] < 30_000_000, "it hung up before the end"
 
 
 def test_a_receiver_that_is_gone_is_an_error_like_others(desk: Desk) -> None:
@@ -444,9 +456,11 @@ def test_a_receiver_that_dawdles_is_left_and_does_not_hold_others_up(desk: Desk,
         dawdler = desk.hook(slow.url)
         for _ in range(6):
             desk.cancelled_job()
-        hook = desk.hook(receiver.url)
-        desk.cancelled_job()
         patient = desk.another(timeout=60, lanes=4)  # fewer than what waits for the slow one
+        patient.tick()
+        hook = desk.hook(receiver.url)
+        desk.later(seconds=1)
+        desk.cancelled_job()
 
         deadline = time.monotonic() + 30
         while not receiver.got:
@@ -454,6 +468,7 @@ def test_a_receiver_that_dawdles_is_left_and_does_not_hold_others_up(desk: Desk,
             patient.tick()
 
         assert len(slow.got) <= 2
+        assert len(desk.deliveries(hook.id)) == 1
         assert {row.status for row in desk.deliveries(dawdler.id)} == {DeliveryStatus.PENDING}
         go_on.set()
         patient.settle()
@@ -461,15 +476,22 @@ def test_a_receiver_that_dawdles_is_left_and_does_not_hold_others_up(desk: Desk,
 
 
 def test_a_try_ends_in_time_however_the_answer_trickles(desk: Desk, receiver: Receiver) -> None:
-    never = threading.Event()
+    """Each byte comes soon enough; all of them do not."""
+
+    def trickle(stream: BufferedIOBase) -> None:
+        for number in range(40):
+            stream.write(b"%d" % (number % 10))
+            stream.flush()
+            time.sleep(0.05)
+        stream.write(b"\r\n\r\n")
+
     hook = desk.hook(receiver.url)
-    receiver.answers = [Answer(before=lambda: never.wait(30))]
+    receiver.answers = [Answer(0, body=b"HTTP/1.1 200 OK\r\nX-Slow: ", goes_on=trickle)]
     desk.cancelled_job()
 
-    desk.work(desk.another(timeout=0.2))
-    never.set()
+    desk.work(desk.another(timeout=0.4))
 
-    assert desk.delivery(hook.id).error == "no answer within 0.2 s"
+    assert desk.delivery(hook.id).error == "no answer within 0.4 s"
 
 
 def test_a_sender_that_dies_before_it_wrote_down_leaves_the_message_to_others(
@@ -569,6 +591,27 @@ def test_a_message_that_is_on_its_way_is_not_sent_beside_itself(desk: Desk, rece
 
     assert receiver.got == []
     assert desk.detail(parcel.delivery_id).tries == 1
+    failed = sending.Outcome(seconds=1, status=500)
+    with desk.database.begin() as session:
+        sending.record(session, parcel, failed, now=desk.now, give_up=GIVE_UP, chance=0)
+    assert desk.detail(parcel.delivery_id).next_try_at == NOW + timedelta(seconds=5)
+
+
+def test_a_mistake_of_ours_counts_as_a_try(desk: Desk) -> None:
+    class Broken(Poster):
+        def post(self, parcel: sending.Parcel) -> sending.Outcome:
+            raise RuntimeError("a bug")
+
+    hook = desk.hook("http://127.0.0.1:1/")
+    desk.cancelled_job()
+    broken = Broken(LOOPBACK, timeout=timedelta(seconds=1))
+    desk.postmen.append(Postman(desk.database, broken, give_up=GIVE_UP, chance=lambda: 0.0))
+
+    desk.work(desk.postmen[-1])
+
+    delivery = desk.delivery(hook.id)
+    assert (delivery.status, delivery.next_try_at) == ("pending", NOW + timedelta(seconds=5))
+    assert delivery.error == "not sent: the log of the sweeper says why"
 
 
 def test_a_test_is_sent_once_and_decides_nothing(desk: Desk, receiver: Receiver) -> None:
