@@ -110,10 +110,13 @@ def sweeper() -> None:
 @database_commands.command("upgrade")
 def upgrade() -> None:
     """Bring the database to the newest schema. Does nothing if it is there already."""
+    from app import log
     from app.db.engine import Database, make_engine
     from app.settings import Settings
 
-    engine = make_engine(Settings().database)
+    settings = Settings()
+    log.configure(json=settings.log_json)
+    engine = make_engine(settings.database)
     _upgrade(Database(engine))
     engine.dispose()
 
