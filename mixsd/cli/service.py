@@ -84,7 +84,7 @@ def worker() -> None:
         _refuse("set MIXSD_REDIS_URL: a worker of its own is woken up through Redis (`mixsd up` needs none)")
     log.configure(json=settings.log_json)
     _check_tracing(settings)
-    celery.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"])
+    celery.worker_main(["--quiet", "worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"])
 
 
 @cli.command()
