@@ -26,8 +26,8 @@ _OWN_HANDLER: Final = "mixsd"
 _SILENT: Final = ("uvicorn.access",)
 """Loggers whose lines we write ourselves, with more in them: `request.finished`."""
 
-_QUIET: Final = ("httpx", "httpx2")
-"""Loggers that would write a line, with its address, for every request that we send."""
+_QUIET: Final = ("httpx", "httpx2", "alembic.runtime.plugins")
+"""Loggers that would write a line for every request that we send, with its address, or at every start."""
 
 _TAKEN_OVER: Final = ("uvicorn", "uvicorn.error", "alembic")
 """Loggers to which others may have given handlers of their own."""
@@ -86,8 +86,16 @@ def _take_over_logging(common: Iterable[Processor], last: Iterable[Processor]) -
         logger.propagate = True
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    migrations = logging.getLogger("alembic.runtime.migration")
+    if _tells_a_migration not in migrations.filters:
+        migrations.addFilter(_tells_a_migration)
     for name in _SILENT:
         logging.getLogger(name).disabled = True
+
+
+def _tells_a_migration(record: logging.LogRecord) -> bool:
+    """Say whether the line is of a migration, and not of the looking for some at every start."""
+    return record.levelno > logging.INFO or str(record.msg).startswith("Running ")
 
 
 class _Stderr(logging.StreamHandler[Any]):

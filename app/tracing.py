@@ -4,7 +4,7 @@ A trace goes from the request that made a job to its attempts: the job's row kee
 `traceparent` of the request.
 """
 
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -21,6 +21,7 @@ NAME: Final = "mixsd"
 OFF: Final = NoOpTracerProvider()
 """Traces nothing."""
 
+_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _HEADER: Final = "traceparent"
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
@@ -41,8 +42,13 @@ def check_installed(endpoint: str) -> None:
     Raises:
         TracingExtraMissingError: The extra `otel` is missing.
     """
-    if endpoint and find_spec("opentelemetry.sdk") is None:
-        raise TracingExtraMissingError
+    if not endpoint:
+        return
+    try:
+        import_module("opentelemetry.sdk.trace")
+        import_module(_EXPORTER)
+    except ImportError as error:
+        raise TracingExtraMissingError from error
 
 
 def provider_for(endpoint: str, *, role: str) -> TracerProvider:

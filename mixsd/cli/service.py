@@ -89,7 +89,7 @@ def worker() -> None:
         _refuse("set MIXSD_REDIS_URL: a worker of its own is woken up through Redis (`mixsd up` needs none)")
     log.configure(json=settings.log_json)
     _check_tracing(settings)
-    celery.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"])
+    celery.worker_main(["--quiet", "worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"])
 
 
 @cli.command()
@@ -142,10 +142,13 @@ def sweeper() -> None:
 @database_commands.command("upgrade")
 def upgrade() -> None:
     """Bring the database to the newest schema. Does nothing if it is there already."""
+    from app import log
     from app.db.engine import Database, make_engine
     from app.settings import Settings
 
-    engine = make_engine(Settings().database)
+    settings = Settings()
+    log.configure(json=settings.log_json)
+    engine = make_engine(settings.database)
     _upgrade(Database(engine))
     engine.dispose()
 

@@ -23,7 +23,7 @@ def claim(database: Database, *, free: int, capacity: int = 4, now: datetime = N
     with database.begin() as session:
         room = gpus.room(queue="gpu", free=free, capacity=capacity, now=now, patience=PATIENCE, lease=LEASE)
         found = leases.claim(session, queue="gpu", owner="me", version=1, now=now, lease=LEASE, room=room)
-    return found and found.job_id
+    return found.job_id if found else None
 
 
 def test_a_job_that_does_not_fit_lets_a_smaller_one_go_first(database: Database) -> None:

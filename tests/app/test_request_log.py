@@ -107,3 +107,13 @@ def test_setting_logs_up_again_writes_no_line_twice(capsys: pytest.CaptureFixtur
     logging.getLogger("celery").info("once")
 
     assert capsys.readouterr().err.count("once") == 1
+
+
+def test_a_migration_is_a_line_and_looking_for_one_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(json=True)
+    alembic = logging.getLogger("alembic.runtime.migration")
+
+    alembic.info("Context impl %s.", "SQLiteImpl")
+    alembic.info("Running %s %s -> %s", "upgrade", "0001", "0002")
+
+    assert [line["event"] for line in lines(capsys)] == ["Running upgrade 0001 -> 0002"]

@@ -95,7 +95,6 @@ def test_an_endpoint_needs_no_network_until_there_is_something_to_send() -> None
 
 WITHOUT = """
 import sys
-from importlib import machinery
 
 class Hidden:
     def find_spec(self, name, path=None, target=None):

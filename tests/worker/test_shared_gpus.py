@@ -34,14 +34,14 @@ def wants(rig: Rig, job_id: JobId, gpus: int) -> JobId:
 @on_sqlite
 def test_a_job_waits_for_its_gpus_and_its_runner_sees_those_alone(rig: Rig) -> None:
     rig.settings = rig.settings.model_copy(update={"gpus": "4,5", "device": "cuda:0"})
-    telling = {"does": "tell its environment"}
-    both = wants(rig, rig.submit(**telling), 2)
+    telling = "tell its environment"
+    both = wants(rig, rig.submit(does=telling), 2)
     supervisor = rig.supervisor()
 
     with slots_of(rig.settings).choosing() as free:
         other = free.keep(1)
     assert not supervisor.run_one("gpu")
-    small = rig.submit(**telling)
+    small = rig.submit(does=telling)
     assert supervisor.run_one("gpu")
     assert rig.job(both).status is JobStatus.QUEUED
     other.close()
