@@ -246,7 +246,12 @@ def test_a_gate_on_questions_that_the_facts_bring_is_fine(client: TestClient) ->
 
 def test_the_queue_says_when_it_would_start(client: TestClient, database: Database) -> None:
     known = {"seconds": {"p50": 100.0}, "phases": []}
-    owned = {"lease_owner": "w", "lease_expires_at": NOW, "heartbeat_at": NOW, "started_at": NOW}
+    owned: dict[str, Any] = {
+        "lease_owner": "w",
+        "lease_expires_at": NOW,
+        "heartbeat_at": NOW,
+        "started_at": NOW,
+    }
     with database.read() as session:
         now = database.now(session)
     a_job(database, forecast=known, status=JobStatus.RUNNING, **{**owned, "started_at": now})
