@@ -101,7 +101,7 @@ def finish(
     now: datetime,
 ) -> None:
     """End a phase. What it took is kept for forecasts if it is `measured`: all was done as it always is."""
-    ended = {"updated_at": now, "finished_at": now, "output_sha256": output_sha256}
+    ended: dict[str, Any] = {"updated_at": now, "finished_at": now, "output_sha256": output_sha256}
     ended |= {"seconds": round(pace.seconds, 3) if measured else None}
     _update(session, claim, phase, pace.columns(overall=True) | ended)
 

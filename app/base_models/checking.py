@@ -68,4 +68,4 @@ def _memory(shape: Shape, device: str) -> ModelMemory | None:
         at_once=_BATCH * _LONGEST,
         cached=_DECODED * _LONGEST,
     )
-    return found and ModelMemory.model_validate(found, from_attributes=True)
+    return None if found is None else ModelMemory.model_validate(found, from_attributes=True)

@@ -68,3 +68,9 @@ class LeaseLostError(Exception):
 
     def __str__(self) -> str:
         return f"job {self.job_id} is no longer held with fence {self.fence}"
+
+
+class NotEstimableError(InvalidError):
+    """The settings of a job are none that a forecast can be made for."""
+
+    code: ClassVar[str] = "not_estimable"

@@ -17,8 +17,10 @@ from app.fact_sets.errors import FactSetNotFoundError
 from app.fact_sets.models import FactSet
 from app.fact_sets.reading import Upload
 from app.ids import FactSetId, ProjectId
+from app.jobs.errors import NotEstimableError
 from app.jobs.history import history_of
 from app.jobs.requests import JobCreate
+from mixsd.errors import ConfigError
 from mixsd.forecast import asking, rates
 from mixsd.forecast.asking import Model
 from mixsd.forecast.rates import Forecast, Seconds
@@ -146,7 +148,7 @@ class Forecaster:
         project_id: ProjectId,
         revision: str | None,
     ) -> JsonObject | None:
-        """Return the forecast that a new job is stored with, None if its fact set does not exist.
+        """Return the forecast that a new job is stored with, None if there can be none.
 
         In a transaction of its own, so that none that writes waits for it.
         """
@@ -159,10 +161,17 @@ class Forecaster:
                 except FactSetNotFoundError:
                     return None
                 sample = sample_in(session, found, AT_CREATION)
-            return self.make(session, request, sample, revision=revision).to_json()
+            try:
+                return self.make(session, request, sample, revision=revision).to_json()
+            except NotEstimableError:
+                return None
 
     def make(self, session: Session, request: JobCreate, sample: Sample, *, revision: str | None) -> Made:
-        """Forecast a job."""
+        """Forecast a job.
+
+        Raises:
+            NotEstimableError: The library would refuse its settings.
+        """
         settings = request.settings()
         history = history_of(session, request.base_model)
         device = history.device or kind_of(self._device)
@@ -170,7 +179,7 @@ class Forecaster:
         work = _work_of(sample, settings, model, device)
         forecast = rates.forecast(
             work,
-            history.rates,
+            history.of(work.counted_by),
             device=device,
             parameters=model.shape.parameters,
             ends_early=settings["training"]["stop_when_learned"],
@@ -207,7 +216,11 @@ def _work_of(sample: Sample, settings: JsonObject, model: Model, device: str) ->
     key = (sample.fact_set_id, sample.limit, model, device, json.dumps(parts, sort_keys=True))
     found = _REMEMBERED.get(key) if sample.fact_set_id else None
     if found is None:
-        found = asking.work_for(sample.bodies(), sample.n_facts, asking.plan_of(parts), model, device=device)
+        try:
+            plan = asking.plan_of(parts)
+        except ConfigError as error:
+            raise NotEstimableError(str(error)) from None
+        found = asking.work_for(sample.bodies(), sample.n_facts, plan, model, device=device)
         if sample.fact_set_id:
             _REMEMBERED.put(key, found)
     return found

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job, JobPhase
-from app.jobs.states import JobStatus
+from app.jobs.states import JobStatus, Phase
 
 JOBS: Final = 20
 """Jobs that are looked at, the last ones that have succeeded: machines and versions change."""
@@ -16,13 +16,21 @@ JOBS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Seconds for each unit of forecast work, by phase, on the kind of device that was used last.
+    """Seconds for each unit of forecast work, on the kind of device that was used last.
 
-    Without a job that has succeeded the device is None. Of whose jobs they were nothing is told.
+    They are kept apart by how tokens were counted, and then by phase. Without a job that has succeeded
+    the device is None. Of whose jobs they were nothing is told.
     """
 
     device: str | None = None
-    rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    rates: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+
+    def of(self, counted_by: str) -> Mapping[str, Sequence[float]]:
+        """Return the rates by phase: of tokens counted this way where there are any, else of others."""
+        found: dict[str, Sequence[float]] = {}
+        for way in sorted(self.rates, key=lambda way: way == counted_by):
+            found |= self.rates[way]
+        return found
 
 
 def history_of(session: Session, base_model: str) -> History:
@@ -43,10 +51,11 @@ def history_of(session: Session, base_model: str) -> History:
         return History()
     device = jobs[0].device
     work = {
-        (job.id, phase["phase"]): phase["work"]
+        (job.id, phase["phase"]): (phase["work"], job.forecast["counted_by"])
         for job in jobs
         if job.device == device
         for phase in job.forecast["phases"]
+        if phase["phase"] != Phase.PREPARING or phase["work"] > 1  # else the model's size was not known
     }
     rows = session.scalars(
         select(JobPhase).where(
@@ -55,10 +64,11 @@ def history_of(session: Session, base_model: str) -> History:
             JobPhase.done > JobPhase.done_before,
         )
     )
-    rates: dict[str, list[float]] = {}
+    rates: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        planned = work.get((row.job_id, row.phase.value))
+        planned, counted_by = work.get((row.job_id, row.phase.value), (0.0, ""))
         if planned and row.seconds:
             share = (row.done - row.done_before) / row.done
-            rates.setdefault(row.phase.value, []).append(row.seconds / (planned * share))
+            found = rates.setdefault(counted_by, {}).setdefault(row.phase.value, [])
+            found.append(row.seconds / (planned * share))
     return History(device, rates)

@@ -143,7 +143,7 @@ def _generating(seen: Counted, scale: float, targets: int, plan: Plan) -> PhaseW
         return _of_tokens("generating", targets, "targets", read * scale, 0)
     attempts = min(ATTEMPTS, method.max_attempts)
     if method.wording_texts == "shared":
-        written = seen.texts * attempts
+        written = float(seen.texts * attempts)
         behind_others = seen.prompts - seen.own + seen.text * (seen.wordings - seen.facts)
         read = seen.experts + seen.own + behind_others
     else:

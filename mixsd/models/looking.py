@@ -124,7 +124,7 @@ def _of_built_in(cache: Path, model: BuiltIn, revision: str | None) -> Seen:
         detail = f"{model.id} is there in revision {model.revision} only: name that, or none"
         return Seen(exists=True, gated=False, troubles=(Trouble("revision_not_found", detail),))
     found = registry.find(cache, model.id, model.revision)
-    known = {"gated": False, "licence": model.licence, "parameters": model.parameters}
+    known: dict[str, Any] = {"gated": False, "licence": model.licence, "parameters": model.parameters}
     if found is not None:
         return replace(of_disk(found), **known)
     return Seen(

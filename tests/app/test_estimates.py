@@ -9,10 +9,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.db.engine import Database
+from app.fact_sets.reading import read_inline
 from app.ids import JobId, new_id
-from app.jobs.forecasts import AT_CREATION
+from app.jobs.errors import NotEstimableError
+from app.jobs.forecasts import AT_CREATION, Forecaster, sample_of
 from app.jobs.models import JobPhase, Worker
+from app.jobs.requests import JobCreate
 from app.jobs.states import JobStatus, Phase
+from app.projects.models import DEFAULT_PROJECT
 from app.settings import Settings
 from tests.app.published import another_project
 from tests.factories import NOW, a_fact_set, a_job, the_job
@@ -246,7 +250,12 @@ def test_a_gate_on_questions_that_the_facts_bring_is_fine(client: TestClient) ->
 
 def test_the_queue_says_when_it_would_start(client: TestClient, database: Database) -> None:
     known = {"seconds": {"p50": 100.0}, "phases": []}
-    owned = {"lease_owner": "w", "lease_expires_at": NOW, "heartbeat_at": NOW, "started_at": NOW}
+    owned: dict[str, Any] = {
+        "lease_owner": "w",
+        "lease_expires_at": NOW,
+        "heartbeat_at": NOW,
+        "started_at": NOW,
+    }
     with database.read() as session:
         now = database.now(session)
     a_job(database, forecast=known, status=JobStatus.RUNNING, **{**owned, "started_at": now})
@@ -282,3 +291,44 @@ def test_workers_that_are_silent_are_warned_of(client: TestClient, database: Dat
 
     assert found["queue"] == {"jobs_ahead": 0, "workers": 0, "starts_in_seconds": None}
     assert [warning["code"] for warning in found["warnings"]] == ["no_worker"]
+
+
+def test_jobs_whose_tokens_were_guessed_count_where_none_were_counted(
+    client: TestClient, database: Database
+) -> None:
+    """The first job with a model of the hub is made before the model is on disk."""
+    created = client.post("/jobs", json=REQUEST).json()["id"]
+    forecast = the_job(database, created).forecast
+    assert forecast is not None
+    guessed = {**forecast, "counted_by": "characters"}
+    guessed["phases"] = [
+        {**each, "work": 1.0} if each["phase"] == "preparing" else each for each in forecast["phases"]
+    ]
+    a_finished_job(database, guessed, times=900.0)
+
+    rough = by_phase(estimate(client))
+    a_finished_job(database, forecast, times=2.0, minutes=1)
+    exact = by_phase(estimate(client))
+
+    assert (rough["preparing"]["seconds"]["basis"], rough["training"]["seconds"]["basis"]) == (
+        "prior",
+        "history",
+    )
+    for phase in forecast["phases"]:
+        seconds = exact[phase["phase"]]["seconds"]
+        assert (seconds["n"], seconds["p50"]) == (1, pytest.approx(2.0 * phase["work"], rel=1e-3))
+
+
+def test_settings_that_only_the_library_refuses_keep_no_job_from_being_made(
+    database: Database, settings: Settings
+) -> None:
+    """The worker will say what is wrong with them."""
+    request = JobCreate.model_validate({**REQUEST, "method": {"type": "mixsd"}})
+    odd = request.model_copy(update={"method": request.method.model_copy(update={"lam": 7.0})})
+    forecaster = Forecaster(settings.model_cache, "cpu")
+    upload = read_inline(FACTS, max_facts=10)
+
+    with database.read() as session, pytest.raises(NotEstimableError, match="lam must be"):
+        forecaster.make(session, odd, sample_of(upload, 10), revision=None)
+    made = forecaster.at_creation(database, odd, upload, project_id=DEFAULT_PROJECT, revision=None)
+    assert made is None
