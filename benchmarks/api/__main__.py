@@ -50,14 +50,17 @@ def measure(url: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]
         connection.execute(text("ANALYZE"))
     ours = served("--factory app.main:create_app", url, folder, {})
     bare = served("benchmarks.api.bare:app", url, folder, {"BENCHMARK_PROJECT": few.project_id})
-    with ours as (api, pid), bare as (plain, _):
+    with ours as (api, pid), bare as (plain, plain_pid):
+        workers = {"api": workers_of(pid), "bare": workers_of(plain_pid)}
         post = json.dumps(
             {"base_model": MODEL, "fact_set_id": few.fact_set_id, "method": {"type": "mixsd", "lam": 0.3}}
         ).encode()
         job = f"/jobs/{few.job_id}"
         figures = {
-            **compare("get", asked, Asked(api, job, few.key), Asked(plain, job)),
-            **compare("post", asked, Asked(api, "/jobs", few.key, post), Asked(plain, "/jobs", "", post)),
+            **compare("get", asked, workers, Asked(api, job, few.key), Asked(plain, job)),
+            **compare(
+                "post", asked, workers, Asked(api, "/jobs", few.key, post), Asked(plain, "/jobs", "", post)
+            ),
             **lists(api, few, many, asked),
             **upload(api, pid, many, folder, asked.facts),
         }
@@ -66,25 +69,40 @@ def measure(url: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]
     return figures
 
 
-def compare(name: str, asked: argparse.Namespace, ours: Asked, bare: Asked) -> dict[str, Any]:
-    """Return requests a second of both, in turns, and the ratio of their medians."""
+def compare(
+    name: str, asked: argparse.Namespace, workers: Mapping[str, list[int]], ours: Asked, bare: Asked
+) -> dict[str, Any]:
+    """Return requests a second of both, in turns, and the ratio of their medians.
+
+    Beside it the ratio of the processor time that the servers spend on a request, without that of the
+    database: on a machine that is busy with other things it says more.
+    """
     found: dict[str, list[float]] = {"api": [], "bare": []}
+    cost: dict[str, list[float]] = {"api": [], "bare": []}
     slow: list[float] = []
     for target in (ours, bare):
         latencies(target, connections=CONNECTIONS, seconds=WARM_UP)
     for _ in range(asked.rounds):
         for side, target in (("api", ours), ("bare", bare)):
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), _busy(workers[side])
             taken = latencies(target, connections=CONNECTIONS, seconds=asked.seconds)
             found[side].append(len(taken) / (time.perf_counter() - begun))
+            cost[side].append((_busy(workers[side]) - used) / len(taken))
             slow += taken if side == "api" else []
     medians = {side: statistics.median(rates) for side, rates in found.items()}
+    spent = {side: statistics.median(seconds) for side, seconds in cost.items()}
     return {
         f"{name}_ratio": round(medians["api"] / medians["bare"], 3),
+        f"{name}_cpu_ratio": round(spent["bare"] / spent["api"], 3),
         f"{name}_per_s": round(medians["api"], 1),
         f"{name}_bare_per_s": round(medians["bare"], 1),
+        f"{name}_cpu_ms": round(spent["api"] * 1000, 2),
         f"{name}_p99_ms": round(statistics.quantiles(slow, n=100)[98] * 1000, 1),
     }
+
+
+def _busy(workers: list[int]) -> float:
+    return sum(map(intake.processor_time, workers))
 
 
 def lists(api: str, few: Team, many: Team, asked: argparse.Namespace) -> dict[str, Any]:
