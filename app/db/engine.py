@@ -1,17 +1,21 @@
 """Engines and transactions. The only module that knows which database is in use."""
 
 import threading
+import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.clock import Clock, utc_now
+
+REST: Final = 1.0
+"""Seconds after which a connection is tried before it is used."""
 
 DatabaseFailure = SQLAlchemyError
 """Whatever goes wrong between us and the database, for those who know no SQL."""
@@ -71,15 +75,16 @@ def make_engine(url: str) -> Engine:
     if address.get_backend_name() != "sqlite":
         waits = "-c statement_timeout=5000 -c lock_timeout=4000 -c idle_in_transaction_session_timeout=10000"
         limits = {"connect_timeout": 2, "options": waits}
-        return create_engine(
+        engine = create_engine(
             address,
-            pool_pre_ping=True,
             hide_parameters=True,
             pool_size=8,
             max_overflow=0,
             pool_timeout=2,
             connect_args=limits,
         )
+        _ask_after_a_rest(engine)
+        return engine
 
     engine = create_engine(address, hide_parameters=True, connect_args={"timeout": 30})
 
@@ -99,3 +104,25 @@ def make_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _ask_after_a_rest(engine: Engine) -> None:
+    """Before a connection that has rested is used, see that the server is still at its other end.
+
+    One that was used a moment ago is not asked: a round trip more would be a good part of a short
+    request. If the server went away in that moment the request fails, and all connections are renewed.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _note(_: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ask(connection: Any, record: Any, _: Any) -> None:
+        used_at = record.info.get("used_at")
+        if used_at is None or time.monotonic() - used_at < REST:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error

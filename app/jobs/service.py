@@ -69,7 +69,8 @@ def create_job(
         job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
         job.forecast = forecast
         repository.add_job(session, job, now=now)
-        shown = _show(database, session, [job])[0]
+        place = repository.queue_positions(session, [job], now=now).get(job.id)
+        shown = JobRead.of(job, [], adapter_id=None, queue_position=place)
     log.info("job.created", job_id=job.id, fact_set_id=fact_set.id)
     return shown
 

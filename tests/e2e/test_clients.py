@@ -37,8 +37,11 @@ def test_a_generated_client_goes_the_whole_way(
 ) -> None:
     monkeypatch.syspath_prepend(str(generated))
     models: Any = importlib.import_module(f"{PACKAGE}.models")
-    client = importlib.import_module(PACKAGE).Client(base_url=service.url, raise_on_unexpected_status=True)
+    with importlib.import_module(PACKAGE).Client(base_url=service.url, timeout=60.0) as client:
+        _go_the_whole_way(models, client)
 
+
+def _go_the_whole_way(models: Any, client: Any) -> None:
     def call(name: str, *path: str, **rest: Any) -> Any:
         module = importlib.import_module(f"{PACKAGE}.api.{name}")
         return module.sync(*path, client=client, **rest)
@@ -49,6 +52,7 @@ def test_a_generated_client_goes_the_whole_way(
     asked = models.JobCreate(
         base_model="tiny/random",
         fact_set_id=stored.id,
+        priority=10,
         method=models.SftMethod(type_="sft"),
         training=models.TrainingOptions.from_dict({**TRAINING, "epochs": 1}),
         evaluation=models.EvaluationOptions(max_new_tokens=4, general=False, drift=False),
@@ -72,7 +76,7 @@ def test_a_generated_client_goes_the_whole_way(
     assert [result.question for result in verdicts.data] == [fact.question for fact in facts]
     assert events.data[-1].type_ == "job.succeeded"
     assert report.counts.facts == 2
-    with tarfile.open(fileobj=io.BytesIO(archive.payload.read())) as tar:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         assert "adapter/adapter_model.safetensors" in tar.getnames()
     assert (missing.status, missing.code) == (404, "job_not_found")
 
@@ -91,7 +95,18 @@ def test_the_command_line_submits_and_follows_a_job(service: Service, tmp_path: 
     (tmp_path / "job.json").write_text(json.dumps(config))
     words = [str(tmp_path / "facts.jsonl"), "--config", str(tmp_path / "job.json"), "--model", "tiny/random"]
 
-    result = run(service, "jobs", "submit", *words, "--set", "method.max_attempts=1", "--watch", "--json")
+    result = run(
+        service,
+        "jobs",
+        "submit",
+        *words,
+        "--set",
+        "method.max_attempts=1",
+        "--priority",
+        "9",
+        "--watch",
+        "--json",
+    )
 
     assert result.exit_code == 0, result.stderr
     job = json.loads(result.stdout)

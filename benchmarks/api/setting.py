@@ -1,0 +1,156 @@
+"""What is measured: a database, rows in it, and two servers. Ends what it has started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import httpx2
+from sqlalchemy import Engine, create_engine, make_url, text
+
+import migrations
+from app import tables  # noqa: F401  foreign keys resolve only once every table is known
+from app.access import Scope
+from app.clock import utc_now
+from app.db.engine import Database, make_engine
+from app.ids import new_id
+from app.projects.service import create_key_for
+from mixsd.cli.child import free_port
+from tests import servers
+
+WORKERS: Final = 2
+FEW: Final = 100
+MODEL: Final = "smollm2-135m-instruct"
+
+_HERE: Final = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
+
+
+@dataclass(frozen=True)
+class Team:
+    """A project with jobs that have ended."""
+
+    project_id: str
+    key: str
+    fact_set_id: str
+    job_id: str
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """Give the URL of a new database: on TEST_DATABASE_URL, else on a server here, else on a wheel's."""
+    with ExitStack() as stack:
+        server = os.environ.get("TEST_DATABASE_URL") or _running() or stack.enter_context(servers.postgres())
+        name = f"bench_{uuid4().hex}"
+        admin = create_engine(server, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        url = make_url(server).set(database=name).render_as_string(hide_password=False)
+        try:
+            engine = make_engine(url)
+            migrations.upgrade(engine)
+            engine.dispose()
+            yield url
+        finally:
+            with admin.connect() as connection:
+                connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+            admin.dispose()
+
+
+def _running() -> str | None:
+    engine = create_engine(_HERE, connect_args={"connect_timeout": 2})
+    try:
+        with engine.connect():
+            return _HERE
+    except Exception:  # noqa: BLE001  whatever is wrong with it, another one is taken
+        return None
+    finally:
+        engine.dispose()
+
+
+def a_team(engine: Engine, name: str, n_jobs: int) -> Team:
+    """Make a project with a fact set and `n_jobs` jobs that have succeeded."""
+    key = create_key_for(
+        Database(engine), utc_now, project_name=name, name="bench", scopes=list(Scope), expires_at=None
+    )
+    set_id = new_id("fset", now=utc_now())
+    with engine.begin() as connection:
+        values = {"set": set_id, "project": key.project_id, "n": n_jobs, "model": MODEL}
+        connection.execute(text(_FACT_SET), values)
+        connection.execute(text(_JOBS), values)
+        job_id = connection.execute(
+            text("SELECT max(id) FROM jobs WHERE project_id = :project"), values
+        ).scalar_one()
+    return Team(key.project_id, key.secret, set_id, job_id)
+
+
+_FACT_SET: Final = """
+INSERT INTO fact_sets (id, project_id, name, status, n_facts, bytes, sha256, created_at)
+VALUES (:set, :project, 'bench', 'ready', 0, 0, repeat('0', 64), now())
+"""
+_JOBS: Final = """
+INSERT INTO jobs (id, project_id, metadata, fact_set_id, base_model, method_type, method, training,
+                  evaluation, request_sha256, queue, priority, status, attempt, attempt_open, attempt_limit,
+                  crash_streak, oom_count, fence, progress_mark, event_seq, next_run_at,
+                  min_worker_version, created_at, started_at, finished_at)
+SELECT 'job_' || substr(md5(:project), 1, 8) || lpad(to_hex(n), 24, '0'), :project, '{}', :set, :model,
+       'mixsd', '{"type": "mixsd"}', '{}', '{}', repeat('0', 64), 'gpu', 0, 'succeeded', 1, false, 20,
+       0, 0, 1, 0, 2, now(), 0, now(), now(), now()
+FROM generate_series(1, :n) AS n
+"""
+
+
+@contextmanager
+def served(target: str, url: str, data: Path, more: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Run uvicorn with two workers; give its URL and its process id."""
+    port = free_port()
+    environment = os.environ | {
+        "MIXSD_DATABASE_URL": url,
+        "MIXSD_DATA_DIR": str(data),
+        "MIXSD_AUTH": "required",
+        "MIXSD_RATE_LIMIT": "1000000000",
+        "MIXSD_REDIS_URL": "",
+    }
+    environment.pop("MIXSD_REDIS_URL")
+    command = [sys.executable, "-m", "uvicorn", *target.split(), "--workers", str(WORKERS)]
+    command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+    with subprocess.Popen(
+        command,
+        env=environment | dict(more),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as server:
+        try:
+            _wait(f"http://127.0.0.1:{port}", server)
+            yield f"http://127.0.0.1:{port}", server.pid
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            httpx2.get(f"{url}/nothing", timeout=2.0)
+        except httpx2.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("a server did not start")
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the ids of the processes that a server has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children]
