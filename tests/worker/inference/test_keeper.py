@@ -50,13 +50,13 @@ def test_it_starts_on_first_use_and_again_after_its_end(keeper: Keeper) -> None:
 
 def test_it_ends_when_whoever_started_it_does(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from app.settings import Settings; from worker.inference.keeper import Keeper; "
-        f"keeper = Keeper(Settings(data_dir=Path({str(tmp_path)!r}), device='cpu')); keeper.address(); "
-        "print(keeper.pid, flush=True); import time; time.sleep(600)"
+        "import time; from app.settings import Settings; from worker.inference.keeper import Keeper; "
+        f"keeper = Keeper(Settings(data_dir={str(tmp_path)!r}, device='cpu')); keeper.address(); "
+        "print('pid', keeper.pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
+        pid = int(next(line for line in parent.stdout if line.startswith("pid ")).split()[1])
 
         parent.kill()
 
