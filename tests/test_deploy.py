@@ -71,7 +71,7 @@ def test_every_target_is_a_stage() -> None:
 
 def test_every_variable_of_ours_is_a_setting() -> None:
     gpu = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
-    environments = [service["environment"] for service in (*OURS.values(), gpu["services"]["worker"])]
+    environments = [service["environment"] for service in (*OURS.values(), *gpu["services"].values())]
     named = {name for environment in environments for name in environment if name.startswith("MIXSD_")}
     named |= set(re.findall(r"\b(MIXSD_[A-Z_]+)=", DOCKERFILE))
 
@@ -131,6 +131,15 @@ def test_api_worker_and_sweeper_share_data_and_database() -> None:
     shared = [(OURS[name]["volumes"], OURS[name]["environment"]) for name in ("api", "worker", "sweeper")]
 
     assert shared[0] == shared[1] == shared[2]
+
+
+def test_the_inference_process_is_where_the_api_looks_for_it_and_nobody_else() -> None:
+    inference = OURS["inference"]
+    port = inference["command"][inference["command"].index("--port") + 1]
+
+    assert OURS["api"]["environment"]["MIXSD_INFERENCE"] == f"http://inference:{port}"
+    assert inference["volumes"] == OURS["api"]["volumes"], "the token and the adapters lie there"
+    assert "ports" not in inference
 
 
 def test_no_password_is_written_down_but_the_default() -> None:

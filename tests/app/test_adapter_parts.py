@@ -45,7 +45,7 @@ def test_a_part_of_a_file_is_sent_alone(client: TestClient, url: str, asked: str
     "asked", ["bytes=9-3", "bytes=0-1,4-5", "bytes=-", "bytes=a-b", "lines=0-1", "bytes 0-1", "bytes=٣-٤"]
 )
 def test_what_is_no_single_range_gets_the_whole_file(client: TestClient, url: str, asked: str) -> None:
-    answer = client.get(url, headers={"Range": asked.encode()})
+    answer = client.get(url, headers={b"Range": asked.encode()})
 
     assert (answer.status_code, answer.content) == (200, WEIGHTS)
     assert answer.headers["accept-ranges"] == "bytes"

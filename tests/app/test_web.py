@@ -280,7 +280,7 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
         POST /adapters/{adapter_id}/release,
         GET /adapters/{adapter_id}/card, GET /adapters/{adapter_id}/manifest,
-        GET /adapters/{adapter_id}/lineage,
+        GET /adapters/{adapter_id}/lineage, POST /adapters/{adapter_id}/generate,
         GET /adapters/{adapter_id}/download, GET /adapters/{adapter_id}/files,
         POST /projects, GET /projects, GET /projects/{project_id}, PATCH /projects/{project_id},
         DELETE /projects/{project_id}, POST /api-keys, GET /api-keys, GET /api-keys/{key_id},

@@ -6,7 +6,10 @@ import sys
 HEAVY = {"torch", "transformers", "peft", "numpy"}
 
 
-LIGHT = "worker.celery_app, worker.tasks, worker.supervisor, worker.local, worker.runner, mixsd.cli"
+LIGHT = (
+    "worker.celery_app, worker.tasks, worker.supervisor, worker.local, worker.runner, "
+    "worker.inference.keeper, mixsd.cli"
+)
 
 
 def test_importing_the_worker_loads_no_torch() -> None:
