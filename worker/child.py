@@ -16,6 +16,8 @@ from app.jobs.leases import Claim
 from app.settings import Settings
 from worker.joblog import JobLog
 
+_NOT_FOR_RUNNERS: Final = {"redis_url", "otlp_endpoint", "inference_token"}
+
 _PASSED_ON: Final = frozenset(
     {
         *("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
@@ -48,7 +50,7 @@ def environment_for(settings: Settings, environ: Mapping[str, str]) -> dict[str,
     }
     own = {
         f"MIXSD_{name.upper()}": _written(value)
-        for name, value in settings.model_dump(exclude={"redis_url", "otlp_endpoint"}).items()
+        for name, value in settings.model_dump(exclude=_NOT_FOR_RUNNERS).items()
         if value is not None
     }
     return ({} if "OMP_WAIT_POLICY" in kept else _SHORT_WAIT) | kept | own

@@ -63,8 +63,9 @@ def a_told_job(
         gate=gate,
         status=AdapterStatus.QUARANTINED if held_back else AdapterStatus.READY,
     )
+    evaluation_id = EvaluationId(new_id("eval", now=NOW))
     evaluation = Evaluation(
-        id=EvaluationId(new_id("eval", now=NOW)),
+        id=evaluation_id,
         project_id=project_id,
         job_id=job_id,
         adapter_id=adapter_id,
@@ -73,12 +74,12 @@ def a_told_job(
     with database.begin() as session:
         session.add(evaluation)
         session.flush()
-        session.add_all(Score(evaluation_id=evaluation.id, **score) for score in scores)
+        session.add_all(Score(evaluation_id=evaluation_id, **score) for score in scores)
         for place, told in enumerate(facts):
             body = _verdict(told)
             session.add(
                 FactResult(
-                    evaluation_id=evaluation.id,
+                    evaluation_id=evaluation_id,
                     ord=place,
                     fact_key=told.key,
                     outcome=told.outcome,
@@ -87,7 +88,7 @@ def a_told_job(
             )
     write_texts(database, job_id, facts)
     add_phases(database, job_id, list(Phase))
-    return Published(job_id, adapter_id, fact_set.id)
+    return Published(job_id, adapter_id, fact_set.id, evaluation_id)
 
 
 def write_texts(database: Database, job_id: JobId, facts: Sequence[Told]) -> None:

@@ -18,6 +18,7 @@ def test_a_runner_gets_the_same_settings_and_no_secrets(
         allowed_models=("a/b", "c/d"),
         stall=timedelta(seconds=7.5),
         redis_url=RedisDsn("redis://:secret@redis/0"),
+        inference_token="secret",  # noqa: S106
         log_json=True,
     )
 
@@ -28,7 +29,7 @@ def test_a_runner_gets_the_same_settings_and_no_secrets(
     assert environment["HF_HOME"] == "/hf"
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Settings() == settings.model_copy(update={"redis_url": None})
+    assert Settings() == settings.model_copy(update={"redis_url": None, "inference_token": ""})
 
 
 def test_threads_of_a_runner_wait_shortly_unless_told_otherwise(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import structlog
 from app.inference.port import Address
 from app.inference.token import shared_token
 from app.settings import Settings
-from worker.child import LOG_BYTES, environment_for
+from worker.child import environment_for
 
 log = structlog.get_logger(__name__)
 
 LOG: Final = "inference.log"
+LOG_BYTES: Final = 1_000_000
+"""Size at which a log makes room for a new one, beside which it stays until the next time."""
 _PATIENCE: Final = 10.0
 """Seconds in which it ends once its input does."""
 
@@ -75,6 +77,8 @@ class Keeper:
         # A new socket each time: one that a dead process held would keep callers waiting in it.
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, self._log() as output:
             environment = environment_for(self._settings, self._environ)
+            if self._settings.inference_token:
+                environment["MIXSD_INFERENCE_TOKEN"] = self._settings.inference_token
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.inference", "--socket", str(listener.fileno())],
                 stdin=subprocess.PIPE,
