@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, UniqueConstraint, false
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, JsonObject
@@ -19,6 +19,8 @@ class Evaluation(Base):
     job_id: Mapped[JobId | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     adapter_id: Mapped[AdapterId | None] = mapped_column(ForeignKey("adapters.id", ondelete="SET NULL"))
     created_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "adapter_id"),)
 
 
 class FactResult(Base):

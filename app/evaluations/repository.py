@@ -7,20 +7,20 @@ from sqlalchemy.orm import Session
 
 from app.db.lists import Cut, cut_by
 from app.evaluations.models import Evaluation, FactResult, Score
-from app.ids import EvaluationId, JobId
+from app.ids import AdapterId, EvaluationId
 
 
-def of_job(session: Session, job_id: JobId) -> EvaluationId | None:
-    """Return the evaluation that a job was published with."""
-    statement = select(Evaluation.id).where(Evaluation.job_id == job_id).order_by(Evaluation.id)
+def of_adapter(session: Session, adapter_id: AdapterId) -> EvaluationId | None:
+    """Return the evaluation that an adapter was published with."""
+    statement = select(Evaluation.id).where(Evaluation.adapter_id == adapter_id).order_by(Evaluation.id)
     return session.scalars(statement.limit(1)).one_or_none()
 
 
 def list_results(
-    session: Session, job_id: JobId, cut: Cut[int], *, outcome: str | None
+    session: Session, adapter_id: AdapterId, cut: Cut[int], *, outcome: str | None
 ) -> Sequence[FactResult]:
-    """Return the verdicts on a job's facts, in the order of its fact set."""
-    statement = select(FactResult).where(FactResult.evaluation_id == of_job(session, job_id))
+    """Return the verdicts on the facts that an adapter was taught, in the order of their set."""
+    statement = select(FactResult).where(FactResult.evaluation_id == of_adapter(session, adapter_id))
     if outcome is not None:
         statement = statement.where(FactResult.outcome == outcome)
     return session.scalars(cut_by(statement, FactResult.ord, cut)).all()

@@ -201,11 +201,12 @@ def publish(
     now: datetime,
     gate_status: str | None = None,
     gate: JsonObject | None = None,
+    frontier: JsonObject | None = None,
     new_events: Sequence[NewEvent] = (),
 ) -> bool:
     """End the job as succeeded. False if it is being cancelled, or is not ours any more.
 
-    The caller inserts adapter and evaluation in the same transaction, and only after this has
+    The caller inserts adapters and evaluations in the same transaction, and only after this has
     answered True. If the outcome of the COMMIT is unknown, read the row again.
     """
     statement = (
@@ -221,6 +222,7 @@ def publish(
             attempt_open=False,
             gate_status=gate_status,
             gate=gate,
+            frontier=frontier,
             event_seq=Job.event_seq + len(new_events),
             **_NO_LEASE,
         )
