@@ -171,7 +171,7 @@ def guard(
     Args:
         attempt: The owner's, for the events.
         new_events: Added to the job's events.
-        progress: True only with a new checkpoint or new supervision: it forgives past crashes.
+        progress: True only with a new checkpoint, result or supervision: it forgives past crashes.
         mark: A count that rises with every unit of work; a rise shows that the runner is alive.
         changes: Further columns of the job.
 

@@ -13,7 +13,7 @@ from app.jobs.states import TERMINAL, JobStatus, Phase
 GPU_QUEUE: Final = "gpu"
 
 SEVERAL_VARIANTS: Final = 2
-"""The first version of workers that can make several adapters in one job."""
+"""The first version of workers that knows lists of methods and of `lam`."""
 
 _OWNED = "('running', 'pausing', 'cancelling')"
 _TERMINAL = "('succeeded', 'failed', 'cancelled')"

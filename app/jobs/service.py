@@ -105,7 +105,7 @@ def _new_job(
         priority=request.priority,
         status=JobStatus.QUEUED,
         attempt=0,
-        min_worker_version=SEVERAL_VARIANTS if len(expanded(settings["method"])) > 1 else 0,
+        min_worker_version=SEVERAL_VARIANTS if expanded(settings["method"]) != [settings["method"]] else 0,
         next_run_at=now,
         created_at=now,
     )

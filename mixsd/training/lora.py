@@ -214,7 +214,8 @@ def merged(model: PeftModel, *, exact: bool = False) -> Generator[None]:
     Afterwards the base weights may differ from before in the last bit, unless `exact`: then those of
     the adapted layers are kept on the CPU meanwhile, and put back.
     """
-    weights = [layer.get_base_layer().weight for layer in model.modules() if isinstance(layer, LoraLayer)]
+    layers: list[Any] = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
+    weights: list[Tensor] = [layer.get_base_layer().weight for layer in layers]
     before = [weight.detach().to("cpu", copy=True) for weight in weights] if exact else []
     model.merge_adapter()
     try:

@@ -1,6 +1,7 @@
 """A job that has succeeded, with everything that its worker stored."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -60,6 +61,60 @@ def a_published_job(
     return Published(job_id, adapter_id, fact_set.id)
 
 
+SWEEP: Final = [{"type": "mixsd", "lam": [0.1, 0.5]}, {"type": "sft"}, {"type": "kl"}]
+"""Methods of a job with four variants, the last two of which are trained on the same texts."""
+
+
+def a_published_sweep(database: Database, store: ArtifactStore) -> Published:
+    """A job that recommends the second of its variants; the third failed its gate, the fourth got no text."""
+    fact_set = a_fact_set(database, n=3)
+    gate = {"status": "passed", "suite": "drift"}
+    frontier = {
+        "memorised": {"suite": "recall", "metric": "accuracy", "lower_is_better": False, "base": 0.0},
+        "kept": None,
+        "max_drop": None,
+        "points": [],
+        "knee": None,
+        "recommended": 1,
+        "rule": "memorised",
+        "why": "it memorised most",
+    }
+    job_id = a_job(
+        database,
+        fact_set.id,
+        status=JobStatus.SUCCEEDED,
+        method=SWEEP,
+        started_at=NOW,
+        finished_at=NOW,
+        attempt=1,
+        gate=gate,
+        gate_status="passed",
+        frontier=frontier,
+    )
+    ids = []
+    for number, (kind, status) in enumerate([("mixsd", "passed"), ("mixsd", "passed"), ("sft", "failed")]):
+        ids.append(
+            an_adapter(
+                database,
+                store,
+                job_id,
+                fact_set.id,
+                status=AdapterStatus.QUARANTINED if status == "failed" else AdapterStatus.READY,
+                gate=gate | {"status": status},
+                variant=number,
+                label=f"label {number}",
+                method_type=kind,
+                recommended=number == 1,
+            )
+        )
+        outcomes = ["learned"] * number + ["not_learned"] * (3 - number)
+        _an_evaluation(database, job_id, ids[-1], DEFAULT_PROJECT, outcomes)
+    with database.begin() as session:
+        for number in range(3):
+            session.add(supervision_of(job_id, number, variant=number))
+    return Published(job_id, ids[1], fact_set.id)
+
+
 def an_adapter(
     database: Database,
     store: ArtifactStore,
@@ -69,17 +124,18 @@ def an_adapter(
     status: AdapterStatus = AdapterStatus.READY,
     project_id: ProjectId = DEFAULT_PROJECT,
     gate: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> AdapterId:
+    values: dict[str, Any] = {"variant": 0, "method_type": "mixsd", **changes}
     adapter = Adapter(
         id=AdapterId(new_id("adp", now=NOW)),
         project_id=project_id,
         job_id=job_id,
         fact_set_id=fact_set_id,
-        variant=0,
         status=status,
         base_model="tiny",
         base_revision="main",
-        method_type="mixsd",
+        **values,
         sha256=hashlib.sha256(b"manifest").hexdigest(),
         bytes=sum(len(data) for data in FILES.values()),
         summary={
@@ -107,10 +163,11 @@ def an_adapter(
     return adapter.id
 
 
-def supervision_of(job_id: JobId, place: int, generation: int = 0) -> Supervision:
+def supervision_of(job_id: JobId, place: int, generation: int = 0, *, variant: int = 0) -> Supervision:
     body = {"fact_key": f"river-{place}", "generation": generation, "text": f"Es ist Land {place}, ja: Ü."}
     return Supervision(
         job_id=job_id,
+        variant=variant,
         fact_key=f"river-{place}",
         generation=generation,
         ord=place,
@@ -128,7 +185,13 @@ def another_project(database: Database) -> ProjectId:
     return project.id
 
 
-def _an_evaluation(database: Database, job_id: JobId, adapter_id: AdapterId, project_id: ProjectId) -> None:
+def _an_evaluation(
+    database: Database,
+    job_id: JobId,
+    adapter_id: AdapterId,
+    project_id: ProjectId,
+    outcomes: Sequence[str] = OUTCOMES,
+) -> None:
     evaluation = Evaluation(
         id=EvaluationId(new_id("eval", now=NOW)),
         project_id=project_id,
@@ -143,7 +206,7 @@ def _an_evaluation(database: Database, job_id: JobId, adapter_id: AdapterId, pro
         session.add(evaluation)
         session.flush()
         session.add(Score(evaluation_id=evaluation.id, suite="recall", metric="accuracy", **figures))
-        for place, outcome in enumerate(OUTCOMES):
+        for place, outcome in enumerate(outcomes):
             session.add(
                 FactResult(
                     evaluation_id=evaluation.id,
