@@ -61,7 +61,7 @@ def a_published_job(
     return Published(job_id, adapter_id, fact_set.id)
 
 
-SWEEP: Final = [{"type": "mixsd", "lam": [0.1, 0.5]}, {"type": "sft"}, {"type": "kl"}]
+SWEEP: Final[list[dict[str, Any]]] = [{"type": "mixsd", "lam": [0.1, 0.5]}, {"type": "sft"}, {"type": "kl"}]
 """Methods of a job with four variants, the last two of which are trained on the same texts."""
 
 
@@ -69,7 +69,7 @@ def a_published_sweep(database: Database, store: ArtifactStore) -> Published:
     """A job that recommends the second of its variants; the third failed its gate, the fourth got no text."""
     fact_set = a_fact_set(database, n=3)
     gate = {"status": "passed", "suite": "drift"}
-    frontier = {
+    frontier: dict[str, Any] = {
         "memorised": {"suite": "recall", "metric": "accuracy", "lower_is_better": False, "base": 0.0},
         "kept": None,
         "max_drop": None,

@@ -132,7 +132,13 @@ def test_labels_tell_variants_apart() -> None:
 
 
 def test_only_variants_with_the_same_texts_share_them() -> None:
-    methods = [MIXSD, {"type": "sft"}, {"type": "kl"}, {"type": "replay"}, {"type": "kl", "seed": 1}]
+    methods: list[dict[str, Any]] = [
+        MIXSD,
+        {"type": "sft"},
+        {"type": "kl"},
+        {"type": "replay"},
+        {"type": "kl", "seed": 1},
+    ]
 
     assert [variant.supervised_by for variant in variants_of(methods)] == [0, 1, 1, 1, 4]
 
