@@ -183,6 +183,7 @@ class _Attempt:
         done = sum(each.training.get("steps", 0) for each in variants)
         resumable = [self._resumable(digest) for _, _, digest in missing]
         done += sum(found[0][0] for found in resumable if found)
+        control.take_up(missing[0][1].number if missing else 0)
         control.enter(Phase.TRAINING, sum(sizes), "steps", _joined(digests), done=done)
         for (place, each, digest), found in zip(missing, resumable, strict=True):
             self._train(each, digest, found, Share(sizes, place, "steps"))

@@ -288,7 +288,15 @@ def test_checkpoints_come_newest_first_and_in_pages(client: TestClient, database
     rest = client.get(url, params={"limit": 2, "cursor": first["next_cursor"]}).json()
 
     assert [row["step"] for row in first["data"] + rest["data"]] == [12, 8, 4]
-    assert first["data"][0].keys() == {"id", "phase", "step", "bytes", "manifest_sha256", "created_at"}
+    assert first["data"][0].keys() == {
+        "id",
+        "phase",
+        "variant",
+        "step",
+        "bytes",
+        "manifest_sha256",
+        "created_at",
+    }
     oldest = client.get(url, params={"order": "asc", "limit": 1}).json()["data"]
     assert [row["step"] for row in oldest] == [4]
 

@@ -22,7 +22,6 @@ from tests.worker.rig import Rig
 from tests.worker.test_control import SHA, LosesAnswers, a_publication, a_row, claimed, control_of
 from worker.control import Control, StopRequested
 from worker.failures import WORKER_LOST
-from worker.pipeline import run_pipeline
 from worker.publication import Publication
 
 only_sqlite = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -163,6 +162,8 @@ class Watched(Control):
 
 @pytest.fixture
 def work(rig: Rig, tiny_cache: Path) -> Attempt:
+    from worker.pipeline import run_pipeline  # noqa: PLC0415  it loads torch
+
     settings: Settings = rig.settings.model_copy(
         update={"model_cache": tiny_cache, "allowed_models": ("tiny/random",), "device": "cpu", "threads": 1}
     )
