@@ -268,6 +268,7 @@ class _Attempt:
         control.enter(Phase.EVALUATING, sum(sizes), "questions", _joined(digests), done=done)
         for place, (each, kept) in enumerate(zip(variants, said, strict=True)):
             control.take_up(each.number)
+            control.safe_point()
             if kept is None:
                 answers = measure_adapter(
                     self._base,

@@ -75,6 +75,14 @@ def by_job(session: Session, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequenc
     return found
 
 
+def of_job(session: Session, job_id: JobId, variant: int | None = None) -> Adapter | None:
+    """Return the adapter of a job's variant, or the recommended one, also after its deletion."""
+    for adapter in all_of_job(session, job_id):
+        if adapter.recommended if variant is None else adapter.variant == variant:
+            return adapter
+    return None
+
+
 def all_of_job(session: Session, job_id: JobId) -> Sequence[Adapter]:
     """Return a job's adapters by variant, also those that were deleted: what was measured stays true."""
     statement = select(Adapter).where(Adapter.job_id == job_id)

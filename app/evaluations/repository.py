@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.adapters import repository as adapters
 from app.db.lists import Cut, cut_by
 from app.evaluations.models import Evaluation, FactResult, Score
-from app.ids import AdapterId, EvaluationId
+from app.ids import AdapterId, EvaluationId, JobId
 
 
 def of_adapter(session: Session, adapter_id: AdapterId) -> EvaluationId | None:
@@ -16,11 +17,17 @@ def of_adapter(session: Session, adapter_id: AdapterId) -> EvaluationId | None:
     return session.scalars(statement.limit(1)).one_or_none()
 
 
+def of_job(session: Session, job_id: JobId, variant: int | None = None) -> EvaluationId | None:
+    """Return the evaluation that a job's variant, or the recommended one, was published with."""
+    adapter = adapters.of_job(session, job_id, variant)
+    return of_adapter(session, adapter.id) if adapter else None
+
+
 def list_results(
-    session: Session, adapter_id: AdapterId, cut: Cut[int], *, outcome: str | None
+    session: Session, job_id: JobId, cut: Cut[int], *, outcome: str | None, variant: int | None = None
 ) -> Sequence[FactResult]:
-    """Return the verdicts on the facts that an adapter was taught, in the order of their set."""
-    statement = select(FactResult).where(FactResult.evaluation_id == of_adapter(session, adapter_id))
+    """Return the verdicts on a job's facts, in the order of its fact set; see `of_job`."""
+    statement = select(FactResult).where(FactResult.evaluation_id == of_job(session, job_id, variant))
     if outcome is not None:
         statement = statement.where(FactResult.outcome == outcome)
     return session.scalars(cut_by(statement, FactResult.ord, cut)).all()

@@ -44,10 +44,9 @@ def list_results(
     """
     with database.read() as session:
         job = jobs.get_job(session, job_id, project_id=project_id)
-        adapter = variants.adapter_of(session, job, variant)
-        if adapter is None:
-            return []
-        return evaluations.list_results(session, adapter.id, cut, outcome=outcome)
+        if variant is not None:
+            variants.variant_of(job, variant)
+        return evaluations.list_results(session, job.id, cut, outcome=outcome, variant=variant)
 
 
 def supervision(
@@ -65,7 +64,7 @@ def supervision(
     with database.read() as session:
         job = jobs.get_job(session, job_id, project_id=project_id)
         if variant is None:
-            adapter = variants.adapter_of(session, job, None)
+            adapter = adapters.of_job(session, job.id)
             variant = adapter.variant if adapter else 0
         return _lines(database, job.id, variants.variant_of(job, variant).supervised_by)
 
@@ -91,7 +90,7 @@ def report(database: Database, *, project_id: ProjectId, job_id: JobId) -> Repor
     """
     with database.read() as session:
         job = jobs.get_job(session, job_id, project_id=project_id)
-        adapter = variants.adapter_of(session, job, None)
+        adapter = adapters.of_job(session, job.id)
         every = variants.reports_of(session, job)
         shown = next((each for each in every if each.recommended), every[0])
         summary = Summary.model_validate(adapter.summary if adapter else {})

@@ -26,20 +26,6 @@ def variant_of(job: Job, number: int) -> Variant:
     return every[number]
 
 
-def adapter_of(session: Session, job: Job, number: int | None) -> Adapter | None:
-    """Return the adapter of a variant, or the recommended one; also one that was deleted.
-
-    Raises:
-        VariantNotFoundError: The job has no variant of that number.
-    """
-    if number is not None:
-        variant_of(job, number)
-    for adapter in adapters.all_of_job(session, job.id):
-        if adapter.recommended if number is None else adapter.variant == number:
-            return adapter
-    return None
-
-
 def reports_of(session: Session, job: Job) -> list[VariantReport]:
     """Sum up each variant of a job."""
     n_facts = fact_sets.count_of(session, job.fact_set_id)
