@@ -5,7 +5,7 @@ depends on its fact and on the settings alone, so a run that was killed goes on 
 and ends with the same bytes.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mixsd.config import MixConfig
@@ -31,6 +31,11 @@ class Made:
     record: Supervision
 
 
+def shared_settings(config: MixConfig) -> MixConfig:
+    """Return what settings must have in common for one run to make the texts of all of them."""
+    return replace(config, lam=0.0, lam_backoff=(), max_attempts=1)
+
+
 class Generation:
     """Makes supervision, many texts side by side, from facts that may come one by one.
 
@@ -43,6 +48,7 @@ class Generation:
         *variants: MixConfig,
         knobs: Knobs | None = None,
         done: Collection[tuple[str, int]] = frozenset(),
+        had: Sequence[Collection[tuple[str, int]]] = (),
         total: int | None = None,
         on_progress: OnProgress = silent,
     ) -> None:
@@ -53,19 +59,19 @@ class Generation:
             variants: Settings, which may differ in `lam`, `lam_backoff` and `max_attempts`. Each
                 fact is supervised by each of them; what one finds out, the others use.
             knobs: How fast; the default is for one model on this device.
-            done: (fact key, generation) of records that exist already.
+            done: (fact key, generation) of records that exist already of every variant.
+            had: For each variant, those that exist of it beside `done`; empty for none.
             total: Number of targets, if it is known, done ones included.
             on_progress: Called before every forward pass, with the number of finished targets.
                 May raise to stop.
         """
         first = variants[0]
-        shared = {replace(each, lam=0.0, lam_backoff=(), max_attempts=1) for each in variants}
-        if len(shared) > 1:
+        if len({shared_settings(each) for each in variants}) > 1:
             raise ValueError("variants may differ in lam, lam_backoff and max_attempts alone")
         self._base = base
         self._variants = variants
-        self._done = frozenset(done)
-        self._finished = len(self._done)
+        self._had = [frozenset((*done, *own)) for own in had or [()] * len(variants)]
+        self._finished = len(frozenset(done)) + sum(map(len, had))
         self._total = total
         self._on_progress = on_progress
         sampling = Sampling(first.temperature, first.top_k, base.chat.stop_ids)
@@ -93,7 +99,7 @@ class Generation:
         Args:
             facts: What to teach, each with its context: what the expert is shown.
         """
-        planner = Planner(self._base, self._variants, self._units(facts), self._max_tokens)
+        planner = Planner(self._base, self._variants, self._units(facts), self._max_tokens, self._had)
         while True:
             self._tell()
             while self._engine.free and (text := planner.next_text()) is not None:
@@ -111,7 +117,7 @@ class Generation:
     def _units(self, facts: Iterable[Fact]) -> Iterator[Unit]:
         for fact in facts:
             for unit in units_of([fact], self._variants[0].generations):
-                if unit.id not in self._done:
+                if any(unit.id not in had for had in self._had):
                     yield unit
 
     def _yielded(self, jobs: Iterable[Job]) -> Iterator[Made]:

@@ -4,7 +4,7 @@ The attempts at a target are numbered, and the successful one with the smallest 
 they may be made in any order, several at a time or one after another, with the same result.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -121,10 +121,17 @@ class Planner:
     """Hands out texts to make, and decides what becomes of them."""
 
     def __init__(
-        self, base: Base, variants: Sequence[MixConfig], units: Iterator[Unit], max_tokens: int
+        self,
+        base: Base,
+        variants: Sequence[MixConfig],
+        units: Iterator[Unit],
+        max_tokens: int,
+        had: Sequence[Collection[tuple[str, int]]] = (),
     ) -> None:
+        """Plan the texts of `units`, less the ids that each variant `had`."""
         self._base = base
         self._variants = variants
+        self._had = had
         self._max_tokens = max_tokens
         self._style = STYLES[variants[0].prompt_style]
         self._verify = verifier(variants[0].verifier, variants[0].pattern)
@@ -236,6 +243,8 @@ class Planner:
     def _jobs(self, unit: Unit) -> Iterator[Job]:
         chat, answers = self._base.chat, (unit.fact.answer, *unit.fact.aliases)
         for variant, config in enumerate(self._variants):
+            if self._had and unit.id in self._had[variant]:
+                continue
             opening = tuple(chat.plain_ids(config.opening)) if config.opening else ()
             most = self._max_tokens - len(opening)
             room = room_of(self._base, unit, self._style, config.max_new_tokens, most, hint=config.hint)

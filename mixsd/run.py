@@ -23,8 +23,9 @@ from mixsd.config import MemitConfig, OpsdConfig, Plan
 from mixsd.editing import memit
 from mixsd.editing.covariance import ABOUT
 from mixsd.editing.layers import edited_layers
+from mixsd.evaluation.adapters import measure_adapter
 from mixsd.evaluation.judge import Judgement, judge
-from mixsd.evaluation.measure import Measured, measure
+from mixsd.evaluation.measure import Measured
 from mixsd.evaluation.recall import answered
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
@@ -289,18 +290,7 @@ def evaluate(
         adapter: Folder with the two files of peft.
         baseline: What the base model said.
     """
-    model = lora.load_adapter(base, adapter)
-    model.eval()
-    with lora.merged(model):
-        said = measure(
-            base,
-            facts,
-            plan.evaluation,
-            model=model,
-            baseline=baseline,
-            on_progress=on_progress,
-        )
-    lora.detach(model)
+    said = measure_adapter(base, adapter, facts, plan.evaluation, baseline=baseline, on_progress=on_progress)
     return judge(facts, records, baseline, said, plan.evaluation)
 
 

@@ -1,29 +1,19 @@
 """Makes the supervision of a run, by whatever method it has, and takes from the cache what is there."""
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from mixsd.cache import SupervisionCache
-from mixsd.cache_key import keys_of
 from mixsd.config import MemitConfig, MixConfig, OpsdConfig, Plan
 from mixsd.editing import memit
 from mixsd.facts import Fact
-from mixsd.generation import Generation, plain
+from mixsd.generation import plain
+from mixsd.mixing import Ids, OnRecords, OnRecordsOf, mix
 from mixsd.models.load import Base
 from mixsd.objectives import opsd
-from mixsd.progress import OnProgress, Progress, silent
+from mixsd.progress import OnProgress, silent
 from mixsd.rewording.writing import reworded
-from mixsd.supervision import Supervision
-from mixsd.units import Unit, units_of
-from mixsd.wordings import SharedTexts
-
-OnRecords = Callable[[Sequence[Supervision]], None]
-
-log = logging.getLogger(__name__)
-
-_LOOKED_UP_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +68,17 @@ def supervise(
             into it. Methods that take the plain answers make their records too fast to need it.
         beside: Facts that are evaluated with these and not taught: what is asked of them is no rewording.
     """
+    if isinstance(plan.method, MixConfig):
+        return supervise_alike(
+            base,
+            facts,
+            [plan.method],
+            on_records=lambda _, made: on_records(made),
+            done=[done],
+            on_progress=on_progress,
+            cache=cache,
+            beside=beside,
+        )
     worded = reworded(base, facts, plan.method, beside=beside, on_progress=on_progress)
     facts = worded.facts
     if isinstance(plan.method, OpsdConfig):
@@ -88,72 +89,45 @@ def supervise(
         for record in memit.records_of(base, facts, plan.method, done=done, on_progress=on_progress):
             on_records([record])
         return Supervised(rewordings=worded.report)
-    if not isinstance(plan.method, MixConfig):
-        records = plain(
-            base,
-            facts,
-            prompt_style=plan.method.prompt_style,
-            seed=plan.method.seed,
-            natural=plan.method.target == "natural",
-            done=done,
-            on_progress=on_progress,
-        )
-        for record in records:
-            on_records([record])
-        return Supervised(rewordings=worded.report)
-    if plan.method.wording_texts == "shared":
-        shared = SharedTexts(base, facts, plan.method, done=done, on_records=on_records)
-        facts, done, on_records = shared.facts, shared.done, shared.hand_on
-        on_progress = shared.counting_all(on_progress)
-    total = sum(1 for _ in units_of(facts, plan.generations))
-    reused: set[tuple[str, int]] = set()
-    keep = on_records
-    if cache is not None:
-        cached = _Cached(base, facts, plan.method, cache, on_records)
-        reused, keep = cached.hand_on(done, on_progress), cached.keep
-    had = {*done, *reused}
-    generation = Generation(base, plan.method, done=had, total=total, on_progress=on_progress)
-    for record in generation.records(facts):
-        keep([record])
-    return Supervised(len(reused), generation.report(), worded.report)
+    for record in plain(
+        base,
+        facts,
+        prompt_style=plan.method.prompt_style,
+        seed=plan.method.seed,
+        natural=plan.method.target == "natural",
+        done=done,
+        on_progress=on_progress,
+    ):
+        on_records([record])
+    return Supervised(rewordings=worded.report)
 
 
-class _Cached:
-    """Takes the records of a run from the cache, and puts those there that are made."""
+def supervise_alike(
+    base: Base,
+    facts: Sequence[Fact],
+    variants: Sequence[MixConfig],
+    *,
+    on_records: OnRecordsOf,
+    done: Sequence[Ids],
+    on_progress: OnProgress = silent,
+    cache: SupervisionCache | None = None,
+    beside: Sequence[Fact] = (),
+) -> Supervised:
+    """Make the supervision of several settings in one run: of each, what it is alone.
 
-    def __init__(
-        self,
-        base: Base,
-        facts: Sequence[Fact],
-        config: MixConfig,
-        cache: SupervisionCache,
-        on_records: OnRecords,
-    ) -> None:
-        self._units = list(units_of(facts, config.generations))
-        self._facts = {fact.key: fact for fact in facts}
-        self._key = keys_of(base, config)
-        self._cache = cache
-        self._on_records = on_records
-
-    def hand_on(self, done: Collection[tuple[str, int]], on_progress: OnProgress) -> set[tuple[str, int]]:
-        """Hand on what is there of what is missing; return which records that are."""
-        missing = [unit for unit in self._units if unit.id not in done]
-        before = len(self._units) - len(missing)
-        reused: set[tuple[str, int]] = set()
-        for start in range(0, len(missing), _LOOKED_UP_AT_ONCE):
-            on_progress(Progress(before + len(reused), len(self._units), "targets"))
-            keys = {self._key(unit): unit.id for unit in missing[start : start + _LOOKED_UP_AT_ONCE]}
-            found = self._cache.get_many(keys)
-            if found:
-                self._on_records(list(found.values()))
-                reused.update(keys[key] for key in found)
-        log.info("%d of %d targets were made before and taken from the cache", len(reused), len(missing))
-        return reused
-
-    def keep(self, made: Sequence[Supervision]) -> None:
-        """Hand on records that were made, then put them into the cache."""
-        self._on_records(made)
-        self._cache.put_many((self._key(self._unit_of(record)), record) for record in made)
-
-    def _unit_of(self, record: Supervision) -> Unit:
-        return Unit(self._facts[record.fact_key], record.question, record.generation)
+    Args:
+        variants: They may differ in what `mixsd.generation.Generation` allows, such as `lam`.
+        done: For each of them, what exists already.
+        beside: As `supervise` has it.
+    """
+    worded = reworded(base, facts, variants[0], beside=beside, on_progress=on_progress)
+    reused, report = mix(
+        base,
+        worded.facts,
+        variants,
+        on_records=on_records,
+        done=done,
+        on_progress=on_progress,
+        cache=cache,
+    )
+    return Supervised(reused, report, worded.report)

@@ -13,7 +13,6 @@ from mixsd.config import MixConfig
 from mixsd.decoding.text import Prompts
 from mixsd.facts import Fact
 from mixsd.models.load import Base
-from mixsd.progress import OnProgress, Progress
 from mixsd.prompts import STYLES, PromptStyle
 from mixsd.records import nats_per_token, prompt_sha256
 from mixsd.supervision import Supervision
@@ -52,7 +51,6 @@ class SharedTexts:
         self._by_key = {fact.key: fact for fact in facts}
         self._had = frozenset(done)
         self._on_records = on_records
-        self._handed_on = 0
         self.facts = [replace(fact, train_paraphrases=()) for fact in facts]
         self.done = {
             unit.id
@@ -62,18 +60,7 @@ class SharedTexts:
 
     def hand_on(self, made: Sequence[Supervision]) -> None:
         """Hand on texts of questions, each with its copies behind the other wordings."""
-        records = [each for record in made for each in self._shared(record)]
-        self._on_records(records)
-        self._handed_on += len(records)
-
-    def counting_all(self, on_progress: OnProgress) -> OnProgress:
-        """Return what is told of the texts of questions, and tells of the records of all wordings."""
-        total = sum(1 for _ in units_of(self._by_key.values(), self._generations))
-
-        def tell(progress: Progress, /) -> None:
-            on_progress(replace(progress, done=len(self._had) + self._handed_on, total=total))
-
-        return tell
+        self._on_records([each for record in made for each in self._shared(record)])
 
     def _shared(self, record: Supervision) -> Iterator[Supervision]:
         """Yield the records of a text that are missing. They are a function of it."""

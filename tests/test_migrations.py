@@ -1,9 +1,15 @@
 """Tables and migrations agree, up and down."""
 
 from alembic import command
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 
 import migrations
+from app.db.engine import Database
+from app.ids import CheckpointId, JobId, new_id
+from app.jobs.models import Checkpoint, Supervision
+from app.jobs.states import Phase
+from tests.app.published import supervision_of
+from tests.factories import NOW, a_job
 
 
 def test_models_match_the_newest_migration(engine: Engine) -> None:
@@ -52,3 +58,43 @@ def test_scores_that_are_there_learn_whether_less_is_better(engine: Engine) -> N
         ("recall", 3, None, False),
     ]
     command.check(config)
+
+
+def test_of_jobs_with_several_variants_the_first_is_kept_on_the_way_back(
+    engine: Engine, database: Database
+) -> None:
+    config = migrations.config_for(engine)
+    job_id = a_job(database)
+    with database.begin() as session:
+        session.add_all([supervision_of(job_id, 0, variant=variant) for variant in (0, 1)])
+        for variant in (0, 1):
+            session.add(a_checkpoint(job_id, variant))
+
+    command.downgrade(config, "0005_idempotency_keys")
+    migrations.upgrade(engine)
+
+    with database.read() as session:
+        assert [row.variant for row in session.scalars(select(Supervision))] == [0]
+        assert [row.variant for row in session.scalars(select(Checkpoint))] == [0]
+    inspector = inspect(engine)
+    key = inspector.get_pk_constraint("supervision")["constrained_columns"]
+    assert key == ["job_id", "variant", "fact_key", "generation"]
+    (unique,) = inspector.get_unique_constraints("checkpoints")
+    assert unique["column_names"] == ["job_id", "phase", "variant", "fence", "step"]
+    command.check(config)
+
+
+def a_checkpoint(job_id: JobId, variant: int) -> Checkpoint:
+    return Checkpoint(
+        id=CheckpointId(new_id("ckpt", now=NOW)),
+        job_id=job_id,
+        phase=Phase.TRAINING,
+        variant=variant,
+        fence=1,
+        step=4,
+        input_sha256="i",
+        uri="here",
+        manifest_sha256="m",
+        bytes=1,
+        created_at=NOW,
+    )

@@ -19,11 +19,16 @@ KEPT: Final = 2
 def newest_first(
     session: Session, job_id: JobId, phase: Phase, input_sha256: str | None = None
 ) -> Sequence[Checkpoint]:
-    """Return a phase's checkpoints. Fence and step decide the order, so no clock can change it."""
+    """Return a phase's checkpoints. Fence, variant and step decide the order, so no clock can change it.
+
+    Variants are trained one after another within a fence.
+    """
     statement = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.phase == phase)
     if input_sha256 is not None:
         statement = statement.where(Checkpoint.input_sha256 == input_sha256)
-    return session.scalars(statement.order_by(Checkpoint.fence.desc(), Checkpoint.step.desc())).all()
+    return session.scalars(
+        statement.order_by(Checkpoint.fence.desc(), Checkpoint.variant.desc(), Checkpoint.step.desc())
+    ).all()
 
 
 def register(session: Session, claim: Claim, row: dict[str, Any], *, now: datetime) -> list[str]:
@@ -32,7 +37,8 @@ def register(session: Session, claim: Claim, row: dict[str, Any], *, now: dateti
     Registering the same step again, after a COMMIT whose answer was lost, changes nothing.
     """
     existing = newest_first(session, claim.job_id, row["phase"])
-    if (claim.fence, row["step"]) not in {(old.fence, old.step) for old in existing}:
+    known = {(old.fence, old.variant, old.step) for old in existing}
+    if (claim.fence, row["variant"], row["step"]) not in known:
         session.add(
             Checkpoint(
                 id=CheckpointId(new_id("ckpt", now=now)),

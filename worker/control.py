@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-import mixsd.progress
 from app.db.base import JsonObject
 from app.db.engine import Database
 from app.events.models import Level
@@ -29,6 +28,7 @@ from worker import checkpoints, phases
 from worker.phases import Pace
 from worker.points import Points
 from worker.publication import Publication, insert_publication, story_of
+from worker.stopping import StopRequested as StopRequested  # noqa: PLC0414  whoever holds a control needs it
 from worker.transactions import read, write
 from worker.upsert import upsert
 
@@ -40,31 +40,19 @@ CHUNK: Final = 64
 _SECOND: Final = 1.0
 
 
-class StopRequested(mixsd.progress.StopRequested):
-    """The attempt must end, here at a safe point. Let it pass through to the runner.
-
-    `status` is the job's: cancelling, pausing, or running if the process is to stop.
-    """
-
-    def __init__(self, status: JobStatus) -> None:
-        super().__init__(status)
-        self.status = status
-
-    @property
-    def may_save(self) -> bool:
-        """Whether a last checkpoint is of use. A job that is being cancelled writes nothing more."""
-        return self.status is not JobStatus.CANCELLING
-
-
 @dataclass(frozen=True, slots=True)
 class SupervisionRow:
-    """What the base model wrote for the fact at place `ord`; `pieces` is the text of each token."""
+    """What the base model wrote for the fact at place `ord`, for a variant of the job.
+
+    `pieces` is the text of each token.
+    """
 
     ord: int
     fact_key: str
     generation: int
     verified: bool
     body: JsonObject
+    variant: int = 0
     pieces: list[str] | None = None
 
 
@@ -99,7 +87,7 @@ class Control:
         """The job's own folder, kept from attempt to attempt until the job ends."""
         self.published = False
         self.variant = 0
-        """Which run of the job its metrics are of, where it has several."""
+        """Which variant of the job is under way: whose checkpoints, results and metrics these are."""
         self._database = database
         self._claim = claim
         self._patience = patience
@@ -110,6 +98,10 @@ class Control:
         self._points = Points(claim)
         self._phase: Phase | None = None
         self._mark = self.job().progress_mark
+
+    def take_up(self, variant: int) -> None:
+        """Go on with this variant of the job."""
+        self.variant = variant
 
     def request_stop(self) -> None:
         """Make the next safe point raise. For signal handlers: does nothing else."""
@@ -151,13 +143,20 @@ class Control:
         """Return the digest of what the phase made, if it was finished before with this input."""
         return self._read(lambda session: phases.finished_output(session, self.job_id, phase, input_sha256))
 
+    def kept(self, phase: Phase, input_sha256: str) -> dict[str, str]:
+        """Return what the phase made for the variant from this input: digests by names."""
+        key = (self.job_id, phase, self.variant, input_sha256)
+        return self._read(lambda session: phases.kept(session, *key))
+
     def supervision(self) -> list[SupervisionRow]:
-        """Return what there is, from this and earlier attempts, in the order of the facts."""
-        order = (Supervision.ord, Supervision.generation)
+        """Return what there is, from this and earlier attempts, by variant in the order of the facts."""
+        order = (Supervision.variant, Supervision.ord, Supervision.generation)
         statement = select(Supervision).where(Supervision.job_id == self.job_id).order_by(*order)
         rows = self._read(lambda session: session.scalars(statement).all())
         return [
-            SupervisionRow(row.ord, row.fact_key, row.generation, row.verified, row.body, row.pieces)
+            SupervisionRow(
+                row.ord, row.fact_key, row.generation, row.verified, row.body, row.variant, row.pieces
+            )
             for row in rows
         ]
 
@@ -168,18 +167,27 @@ class Control:
     # -- phases
 
     def enter(
-        self, phase: Phase, total: int, unit: str, input_sha256: str | None = None, *, done: int = 0
+        self,
+        phase: Phase,
+        total: int,
+        unit: str,
+        input_sha256: str | None = None,
+        *,
+        done: int = 0,
+        steps: Mapping[int, int] | None = None,
     ) -> None:
         """Begin a phase, or begin it again; `done` units of it may be there from before.
 
-        What was measured beyond them is forgotten: it will be measured again.
+        What was measured beyond them is forgotten: it will be measured again. `steps` says what is there
+        of each variant that the phase goes on with; left out, `done` is of the one under way.
         """
         self._pace = Pace(total, unit, done, first=done)
         self._phase = phase
 
         def insert(session: Session, now: datetime) -> None:
             phases.start(session, self._claim, phase, self._pace, input_sha256, now=now)
-            series.forget_after(session, self.job_id, phase=phase, variant=self.variant, step=done)
+            for variant, step in ({self.variant: done} if steps is None else steps).items():
+                series.forget_after(session, self.job_id, phase=phase, variant=variant, step=step)
 
         said = NewEvent("job.phase_started", f"{phase} started", phase=phase)
         status = self._write(insert, new_events=[said], phase=phase)
@@ -238,11 +246,12 @@ class Control:
         self._write(_nothing, advance=0, base_revision=revision)
 
     def add_supervision(self, rows: Sequence[SupervisionRow]) -> None:
-        """Store supervision; rows with the same fact and generation are replaced."""
+        """Store supervision; rows with the same variant, fact and generation are replaced."""
         owner = {"job_id": self.job_id, "fence": self._claim.fence}
         for start in range(0, len(rows), CHUNK):
             values = [
                 {
+                    "variant": row.variant,
                     "ord": row.ord,
                     "fact_key": row.fact_key,
                     "generation": row.generation,
@@ -277,6 +286,7 @@ class Control:
         self.crash_point(f"{phase}.before_checkpoint")
         row = {
             "phase": phase,
+            "variant": self.variant,
             "step": step,
             "input_sha256": input_sha256,
             "uri": uri,
@@ -301,6 +311,15 @@ class Control:
         """
         self._points.add(phase, self.variant, step, values)
 
+    def keep(self, phase: Phase, input_sha256: str, files: Mapping[str, str]) -> None:
+        """Note what the phase made for the variant, for attempts to come: digests by names."""
+
+        def replace(session: Session, now: datetime) -> None:
+            phases.keep(session, self.job_id, phase, self.variant, input_sha256, files, now=now)
+
+        self._write(replace, progress=True)
+        self.crash_point(f"{phase}.kept")
+
     def event(self, kind: str, message: str, *, level: Level = Level.INFO, **data: Any) -> None:
         """Add an event to the job's."""
         said = NewEvent(kind, message, phase=self._phase, level=level, data=data)
@@ -310,13 +329,20 @@ class Control:
         """Tell the user about something that did not stop the job."""
         self.event("job.warning", message, level=Level.WARNING, **data)
 
-    def publish(self, publication: Publication) -> None:
-        """End the job as succeeded, with its adapter and its evaluation, or leave no trace.
+    def publish(
+        self, *publications: Publication, recommended: int = 0, frontier: JsonObject | None = None
+    ) -> None:
+        """End the job as succeeded, with its adapters and their evaluations, or leave no trace.
+
+        Args:
+            recommended: The variant whose gate is the job's.
+            frontier: How several compare.
 
         Raises:
             StopRequested: The job is being cancelled.
             LeaseLostError: The job is not ours any more.
         """
+        best = next(each for each in publications if each.variant == recommended)
 
         def end(session: Session) -> None:
             now = self._database.now(session)
@@ -325,12 +351,14 @@ class Control:
                 self.job_id,
                 self._claim.fence,
                 now=now,
-                gate_status=publication.gate_status,
-                gate=publication.gate,
-                new_events=story_of(publication),
+                gate_status=best.gate_status,
+                gate=best.gate,
+                frontier=frontier,
+                new_events=story_of(publications, best),
             ):
                 job = session.scalars(select(Job).where(Job.id == self.job_id)).one()
-                insert_publication(session, job, publication, now=now)
+                for each in publications:
+                    insert_publication(session, job, each, recommended=each is best, now=now)
                 self.crash_point("packaging.before_commit")
             else:
                 self._explain_refusal(session)
@@ -352,14 +380,13 @@ class Control:
     # -- inside
 
     def crash_point(self, name: str) -> None:
-        """Die here, once per job, if a test asked for it."""
-        if name not in self._crash_at:
-            return
-        marker = self.folder / f"crashed-{name}"
-        if not marker.exists():
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        """Die here, once per job, if a test asked for it: at `name`, or at that of a variant, `name@1`."""
+        for wanted in {name, f"{name}@{self.variant}"}.intersection(self._crash_at):
+            marker = self.folder / f"crashed-{wanted}"
+            if not marker.exists():
+                marker.parent.mkdir(parents=True, exist_ok=True)
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def _read(self, body: Callable[[Session], T]) -> T:
         return read(self._database, body, patience=self._patience)

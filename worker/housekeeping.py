@@ -14,7 +14,7 @@ from app.adapters.models import AdapterFile, Blob
 from app.db.engine import Database
 from app.idempotency import repository as answers
 from app.ids import JobId
-from app.jobs.models import Checkpoint, Job, JobPhase
+from app.jobs.models import Checkpoint, Job, JobPhase, JobResult
 from app.jobs.states import TERMINAL, JobStatus
 from app.storage import ArtifactStore
 from app.webhooks import sending
@@ -99,6 +99,11 @@ def _forget_blob(database: Database, sha256: str, keep: timedelta) -> bool:
                 select(JobPhase.job_id)
                 .join(Job, Job.id == JobPhase.job_id)
                 .where(JobPhase.output_sha256 == sha256, may_go_on)
+            )
+            | exists(
+                select(JobResult.job_id)
+                .join(Job, Job.id == JobResult.job_id)
+                .where(JobResult.sha256 == sha256, may_go_on)
             )
         )
         if session.scalars(used).one():

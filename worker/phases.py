@@ -1,16 +1,17 @@
 """Rows of `job_phases`: how far a phase has come, and what it made."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Self
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.ids import JobId
 from app.jobs.leases import Claim
-from app.jobs.models import JobPhase
+from app.jobs.models import JobPhase, JobResult
 from app.jobs.states import Phase
 from worker.upsert import upsert
 
@@ -116,6 +117,36 @@ def finished_output(session: Session, job_id: JobId, phase: Phase, input_sha256:
             JobPhase.finished_at.is_not(None),
         )
     ).one_or_none()
+
+
+def keep(
+    session: Session,
+    job_id: JobId,
+    phase: Phase,
+    variant: int,
+    input_sha256: str,
+    files: Mapping[str, str],
+    *,
+    now: datetime,
+) -> None:
+    """Note what a phase made for a variant, in place of what was noted before."""
+    mine = (JobResult.job_id == job_id, JobResult.phase == phase, JobResult.variant == variant)
+    session.execute(delete(JobResult).where(*mine))
+    owner: dict[str, Any] = {"job_id": job_id, "phase": phase, "variant": variant}
+    rows = [{"name": name, "sha256": sha256, **owner} for name, sha256 in files.items()]
+    session.add_all([JobResult(input_sha256=input_sha256, created_at=now, **row) for row in rows])
+    session.flush()
+
+
+def kept(session: Session, job_id: JobId, phase: Phase, variant: int, input_sha256: str) -> dict[str, str]:
+    """Return names and digests of what a phase made for a variant from this input."""
+    statement = select(JobResult.name, JobResult.sha256).where(
+        JobResult.job_id == job_id,
+        JobResult.phase == phase,
+        JobResult.variant == variant,
+        JobResult.input_sha256 == input_sha256,
+    )
+    return {name: sha256 for name, sha256 in session.execute(statement)}  # noqa: C416  rows are no pairs
 
 
 def _update(session: Session, claim: Claim, phase: Phase, values: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What a finished job puts into the database, all of it in the transaction that publishes it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -42,7 +42,8 @@ class FactVerdict:
 class Publication:
     """An adapter with its evaluation. `sha256` is that of the manifest.
 
-    `gate` is the JSON of `mixsd.evaluation.gate.Gate`, if the job has one.
+    `gate` is the JSON of `mixsd.evaluation.gate.Gate`, if the job has one. `variant` is the adapter's
+    place among those of the job, `label` says which that is, and `method_type` is the job's if left out.
     """
 
     base_model: str
@@ -53,6 +54,9 @@ class Publication:
     facts: Sequence[FactVerdict]
     scores: Sequence[Score]
     gate: JsonObject | None = None
+    variant: int = 0
+    label: str | None = None
+    method_type: str | None = None
 
     @property
     def gate_status(self) -> str | None:
@@ -64,40 +68,58 @@ class Publication:
         return self.gate_status == "failed"
 
 
-def story_of(publication: Publication) -> list[NewEvent]:
-    """Return the events with which a job ends as succeeded."""
-    story = [
-        NewEvent("evaluation.completed", f"{len(publication.facts)} facts were judged"),
-        NewEvent("adapter.created", "the adapter was stored", data={"sha256": publication.sha256}),
-    ]
-    gate, ending = publication.gate, "the adapter is ready"
-    if publication.held_back and gate:
+def story_of(publications: Sequence[Publication], best: Publication) -> list[NewEvent]:
+    """Return the events with which a job ends as succeeded. Its gate is that of the best adapter."""
+    story = [event for each in publications for event in _story_of_one(each, several=len(publications) > 1)]
+    gate, ending = best.gate, "the adapter is ready"
+    if best.held_back and gate:
         ending = "the adapter is stored, and held back by its gate"
-        story += [
-            NewEvent("job.gate_failed", gate_line(gate), level=Level.WARNING, data=gate),
-            NewEvent(
-                "adapter.quarantined",
-                "the files of the adapter are held back until it is released",
-                level=Level.WARNING,
-            ),
-        ]
-    elif publication.gate_status == "inconclusive" and gate:
+        story.append(NewEvent("job.gate_failed", gate_line(gate), level=Level.WARNING, data=gate))
+    elif best.gate_status == "inconclusive" and gate:
         said = f"{gate_line(gate)}; the adapter is not held back"
         story.append(NewEvent("job.warning", said, level=Level.WARNING, data=gate))
+    if len(publications) > 1:
+        ending = f"{len(publications)} adapters are stored; of the recommended one, {best.label}: {ending}"
+    story += [_quarantined(each, several=len(publications) > 1) for each in publications if each.held_back]
     return [*story, NewEvent("job.succeeded", ending)]
 
 
-def insert_publication(session: Session, job: Job, publication: Publication, *, now: datetime) -> None:
+def _story_of_one(publication: Publication, *, several: bool) -> Iterator[NewEvent]:
+    which, data = _which(publication, several=several)
+    yield NewEvent("evaluation.completed", f"{which}{len(publication.facts)} facts were judged", data=data)
+    created = {"sha256": publication.sha256, **data}
+    yield NewEvent("adapter.created", f"{which}the adapter was stored", data=created)
+
+
+def _quarantined(publication: Publication, *, several: bool) -> NewEvent:
+    which, data = _which(publication, several=several)
+    said = f"{which}the files of the adapter are held back until it is released"
+    return NewEvent("adapter.quarantined", said, level=Level.WARNING, data=data)
+
+
+def _which(publication: Publication, *, several: bool) -> tuple[str, JsonObject]:
+    """Return how a message begins, and what data says, where there are several adapters."""
+    if not several:
+        return "", {}
+    return f"{publication.label}: ", {"variant": publication.variant, "label": publication.label}
+
+
+def insert_publication(
+    session: Session, job: Job, publication: Publication, *, recommended: bool = True, now: datetime
+) -> None:
     """Insert adapter and evaluation of a job that this very transaction has published."""
     adapter = Adapter(
         id=AdapterId(new_id("adp", now=now)),
         project_id=job.project_id,
         job_id=job.id,
         fact_set_id=job.fact_set_id,
+        variant=publication.variant,
+        label=publication.label,
+        recommended=recommended,
         status=AdapterStatus.QUARANTINED if publication.held_back else AdapterStatus.READY,
         base_model=publication.base_model,
         base_revision=publication.base_revision,
-        method_type=job.method_type,
+        method_type=publication.method_type or job.method_type,
         sha256=publication.sha256,
         bytes=sum(file.bytes for file in publication.files),
         summary=publication.summary,

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, JsonObject, enum_column
@@ -19,7 +19,8 @@ class AdapterStatus(StrEnum):
 class Adapter(Base):
     """LoRA weights that a job made. Inserted only by the transaction that publishes the job.
 
-    `variant` is the position in the job's list of `lam`, 0 if there is one value. `sha256` is
+    `variant` is the position in the job's list of variants, 0 if there is one, and `label` says which
+    that is; one of them is `recommended`. `sha256` is
     that of the manifest, which lists every file with its own digest. One that its job's gate holds
     back is quarantined; `released_at` says when somebody let it go, `release_reason` why.
     """
@@ -31,6 +32,8 @@ class Adapter(Base):
     job_id: Mapped[JobId | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     fact_set_id: Mapped[FactSetId] = mapped_column(ForeignKey("fact_sets.id"))
     variant: Mapped[int] = mapped_column(default=0)
+    label: Mapped[str | None]
+    recommended: Mapped[bool] = mapped_column(default=True, server_default=true())
     status: Mapped[AdapterStatus] = mapped_column(enum_column(AdapterStatus, "status"))
     base_model: Mapped[str]
     base_revision: Mapped[str]

@@ -1,6 +1,7 @@
 """Rows of `adapters` and `adapter_files`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, func, select, update
@@ -50,19 +51,42 @@ def stored_bytes(session: Session, project_id: ProjectId) -> int:
     return int(session.scalars(statement).one())
 
 
-def ids_by_job(session: Session, job_ids: Sequence[JobId]) -> Mapping[JobId, AdapterId]:
-    """Return the first adapter of each of these jobs that has one."""
-    statement = select(Adapter.job_id, Adapter.id).where(
-        Adapter.job_id.in_(job_ids), Adapter.status != AdapterStatus.DELETED
-    )
-    rows = session.execute(statement.order_by(Adapter.variant.desc())).all()
-    return {job_id: adapter_id for job_id, adapter_id in rows if job_id is not None}
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An adapter of a job, in short."""
+
+    id: AdapterId
+    variant: int
+    status: AdapterStatus
+    recommended: bool
 
 
-def of_job(session: Session, job_id: JobId) -> Adapter | None:
-    """Return a job's first adapter, also after its deletion: what was measured stays true."""
-    statement = select(Adapter).where(Adapter.job_id == job_id).order_by(Adapter.variant)
-    return session.scalars(statement.limit(1)).one_or_none()
+def by_job(session: Session, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequence[Made]]:
+    """Return the adapters of each of these jobs, but for those that were deleted."""
+    found: dict[JobId, list[Made]] = {job_id: [] for job_id in job_ids}
+    statement = select(
+        Adapter.job_id, Adapter.id, Adapter.variant, Adapter.status, Adapter.recommended
+    ).where(Adapter.job_id.in_(job_ids), Adapter.status != AdapterStatus.DELETED)
+    for job_id, adapter_id, variant, status, recommended in session.execute(
+        statement.order_by(Adapter.variant)
+    ).all():
+        if job_id is not None:
+            found[job_id].append(Made(adapter_id, variant, status, recommended))
+    return found
+
+
+def of_job(session: Session, job_id: JobId, variant: int | None = None) -> Adapter | None:
+    """Return the adapter of a job's variant, or the recommended one, also after its deletion."""
+    for adapter in all_of_job(session, job_id):
+        if adapter.recommended if variant is None else adapter.variant == variant:
+            return adapter
+    return None
+
+
+def all_of_job(session: Session, job_id: JobId) -> Sequence[Adapter]:
+    """Return a job's adapters by variant, also those that were deleted: what was measured stays true."""
+    statement = select(Adapter).where(Adapter.job_id == job_id)
+    return session.scalars(statement.order_by(Adapter.variant)).all()
 
 
 def files_of(session: Session, adapter_id: AdapterId) -> Sequence[AdapterFile]:

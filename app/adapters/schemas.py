@@ -117,7 +117,13 @@ class AdapterRead(BaseModel):
     id: AdapterId
     job_id: JobId | None
     fact_set_id: FactSetId
-    variant: Annotated[int, Field(description="Place in the job's list of `lam`.")]
+    variant: Annotated[int, Field(description="Place among the variants of its job, from 0.")]
+    label: Annotated[
+        str | None, Field(description="Which variant that is, in words. Null for older adapters.")
+    ] = None
+    recommended: Annotated[bool, Field(description="Whether its job recommends it, among its variants.")] = (
+        True
+    )
     status: AdapterStatus
     base_model: str
     base_revision: str

@@ -60,7 +60,7 @@ def enum_column(enum: type[StrEnum], name: str) -> Enum:
     )
 
 
-_JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+JSON_COLUMN = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class WrittenJson(TypeDecorator[str]):
@@ -89,8 +89,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {
         datetime: UtcDateTime(),
         int: BigInteger(),
-        JsonObject: _JSON,
-        JsonList: _JSON,
+        JsonObject: JSON_COLUMN,
+        JsonList: JSON_COLUMN,
         ProjectId: String(40),
         FactSetId: String(40),
         JobId: String(40),

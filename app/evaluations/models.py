@@ -20,7 +20,7 @@ class Evaluation(Base):
     adapter_id: Mapped[AdapterId | None] = mapped_column(ForeignKey("adapters.id", ondelete="SET NULL"))
     created_at: Mapped[datetime]
 
-    __table_args__ = (Index(None, "project_id", "id"),)
+    __table_args__ = (Index(None, "adapter_id"), Index(None, "project_id", "id"))
 
 
 class FactResult(Base):

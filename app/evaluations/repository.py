@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.adapters import repository as adapters
 from app.db.lists import Cut, cut_by
 from app.evaluations.errors import EvaluationNotFoundError
 from app.evaluations.models import Evaluation, FactResult, Score
-from app.ids import EvaluationId, JobId, ProjectId
+from app.ids import AdapterId, EvaluationId, JobId, ProjectId
 
 
-def of_job(session: Session, job_id: JobId) -> EvaluationId | None:
-    """Return the evaluation that a job was published with."""
-    statement = select(Evaluation.id).where(Evaluation.job_id == job_id).order_by(Evaluation.id)
+def of_adapter(session: Session, adapter_id: AdapterId) -> EvaluationId | None:
+    """Return the evaluation that an adapter was published with."""
+    statement = select(Evaluation.id).where(Evaluation.adapter_id == adapter_id).order_by(Evaluation.id)
     return session.scalars(statement.limit(1)).one_or_none()
 
 
@@ -47,11 +48,17 @@ def list_evaluations(
     return session.scalars(cut_by(statement, Evaluation.id, cut)).all()
 
 
+def of_job(session: Session, job_id: JobId, variant: int | None = None) -> EvaluationId | None:
+    """Return the evaluation that a job's variant, or the recommended one, was published with."""
+    adapter = adapters.of_job(session, job_id, variant)
+    return of_adapter(session, adapter.id) if adapter else None
+
+
 def list_results(
-    session: Session, job_id: JobId, cut: Cut[int], *, outcome: str | None
+    session: Session, job_id: JobId, cut: Cut[int], *, outcome: str | None, variant: int | None = None
 ) -> Sequence[FactResult]:
-    """Return the verdicts on a job's facts, in the order of its fact set."""
-    return results_of(session, of_job(session, job_id), cut, outcome=outcome)
+    """Return the verdicts on a job's facts, in the order of its fact set; see `of_job`."""
+    return results_of(session, of_job(session, job_id, variant), cut, outcome=outcome)
 
 
 def results_of(

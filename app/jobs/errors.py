@@ -15,6 +15,13 @@ class JobNotFoundError(NotFoundError):
         super().__init__(f"there is no job {job_id}")
 
 
+class VariantNotFoundError(NotFoundError):
+    code: ClassVar[str] = "variant_not_found"
+
+    def __init__(self, job_id: JobId, variant: int, count: int) -> None:
+        super().__init__(f"job {job_id} has no variant {variant}: they are counted from 0 to {count - 1}")
+
+
 class JobStateConflictError(ConflictError):
     code: ClassVar[str] = "illegal_transition"
 

@@ -178,7 +178,7 @@ def guard(
     Args:
         attempt: The owner's, for the events.
         new_events: Added to the job's events.
-        progress: True only with a new checkpoint or new supervision: it forgives past crashes.
+        progress: True only with a new checkpoint, result or supervision: it forgives past crashes.
         mark: A count that rises with every unit of work; a rise shows that the runner is alive.
         changes: Further columns of the job.
 
@@ -208,11 +208,12 @@ def publish(
     now: datetime,
     gate_status: str | None = None,
     gate: JsonObject | None = None,
+    frontier: JsonObject | None = None,
     new_events: Sequence[NewEvent] = (),
 ) -> bool:
     """End the job as succeeded. False if it is being cancelled, or is not ours any more.
 
-    The caller inserts adapter and evaluation in the same transaction, and only after this has
+    The caller inserts adapters and evaluations in the same transaction, and only after this has
     answered True. If the outcome of the COMMIT is unknown, read the row again.
     """
     statement = (
@@ -228,6 +229,7 @@ def publish(
             attempt_open=False,
             gate_status=gate_status,
             gate=gate,
+            frontier=frontier,
             event_seq=Job.event_seq + len(new_events),
             **_NO_LEASE,
         )

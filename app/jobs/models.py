@@ -6,11 +6,14 @@ from typing import Final
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, JsonList, JsonObject, enum_column
+from app.db.base import JSON_COLUMN, Base, JsonList, JsonObject, enum_column
 from app.ids import CheckpointId, FactSetId, JobId, ProjectId, WorkerId
 from app.jobs.states import TERMINAL, JobStatus, Phase
 
 GPU_QUEUE: Final = "gpu"
+
+SEVERAL_VARIANTS: Final = 2
+"""The first version of workers that knows lists of methods and of `lam`."""
 
 _OWNED = "('running', 'pausing', 'cancelling')"
 _TERMINAL = "('succeeded', 'failed', 'cancelled')"
@@ -38,7 +41,7 @@ class Job(Base):
     base_model: Mapped[str]
     base_revision: Mapped[str | None]
     method_type: Mapped[str]
-    method: Mapped[JsonObject]
+    method: Mapped[JsonObject | JsonList] = mapped_column(JSON_COLUMN)
     training: Mapped[JsonObject]
     evaluation: Mapped[JsonObject]
     request_sha256: Mapped[str]
@@ -78,6 +81,7 @@ class Job(Base):
     gate: Mapped[JsonObject | None]
     forecast: Mapped[JsonObject | None]
     device: Mapped[str | None]
+    frontier: Mapped[JsonObject | None]
 
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -209,6 +213,25 @@ class JobPhase(Base):
     )
 
 
+class JobResult(Base):
+    """A file in the artifact store that a phase made for one of a job's variants, and finished.
+
+    `input_sha256` is the digest of all that decides it: with the same input it is not made again.
+    """
+
+    __tablename__ = "job_results"
+
+    job_id: Mapped[JobId] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    phase: Mapped[Phase] = mapped_column(enum_column(Phase, "phase"), primary_key=True)
+    variant: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    input_sha256: Mapped[str]
+    sha256: Mapped[str]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "sha256"),)
+
+
 class Checkpoint(Base):
     """A checkpoint of a phase. Only what stands here may be resumed from.
 
@@ -220,6 +243,7 @@ class Checkpoint(Base):
     id: Mapped[CheckpointId] = mapped_column(primary_key=True)
     job_id: Mapped[JobId] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     phase: Mapped[Phase] = mapped_column(enum_column(Phase, "phase"))
+    variant: Mapped[int] = mapped_column(default=0, server_default="0")
     fence: Mapped[int]
     step: Mapped[int]
     input_sha256: Mapped[str]
@@ -228,18 +252,20 @@ class Checkpoint(Base):
     bytes: Mapped[int]
     created_at: Mapped[datetime]
 
-    __table_args__ = (UniqueConstraint("job_id", "phase", "fence", "step"),)
+    __table_args__ = (UniqueConstraint("job_id", "phase", "variant", "fence", "step"),)
 
 
 class Supervision(Base):
     """What the base model wrote for a fact. `body` is the record of `mixsd.generation`, whole.
 
-    `pieces` is the text of each of its tokens; null for one that is older than the column.
+    `variant` is the first that is trained on it, see `app.jobs.variants`. `pieces` is the text of
+    each of its tokens; null for one that is older than the column.
     """
 
     __tablename__ = "supervision"
 
     job_id: Mapped[JobId] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    variant: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=0, server_default="0")
     fact_key: Mapped[str] = mapped_column(primary_key=True)
     generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     ord: Mapped[int]
@@ -248,7 +274,7 @@ class Supervision(Base):
     body: Mapped[JsonObject]
     pieces: Mapped[JsonList | None]
 
-    __table_args__ = (Index(None, "job_id", "ord"),)
+    __table_args__ = (Index(None, "job_id", "variant", "ord"),)
 
 
 class Worker(Base):

@@ -14,7 +14,7 @@ from app.events.repository import NewEvent
 from app.ids import JobId, ProjectId
 from app.jobs.attempts import close_attempt
 from app.jobs.errors import JobNotFoundError, JobStateConflictError, PriorityFixedError
-from app.jobs.models import Checkpoint, Job, JobPhase, Supervision
+from app.jobs.models import Checkpoint, Job, JobPhase, JobResult, Supervision
 from app.jobs.states import ACTIONS, ALREADY, TERMINAL, WAITING, Action, JobStatus, Phase
 from app.metrics.models import JobMetric
 
@@ -113,7 +113,7 @@ def forget_work(session: Session, job: Job) -> None:
 
     What it knows of its base model stays. The files of checkpoints are cleared away with the job's.
     """
-    for table in (Supervision, Checkpoint, JobPhase, JobMetric):
+    for table in (Supervision, Checkpoint, JobResult, JobPhase, JobMetric):
         session.execute(delete(table).where(table.job_id == job.id))
     job.micro_batch_override = None
 
@@ -210,11 +210,13 @@ def phases_of(session: Session, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequ
 
 
 def supervision_after(
-    session: Session, job_id: JobId, after: tuple[int, int], *, limit: int
+    session: Session, job_id: JobId, after: tuple[int, int], *, limit: int, variant: int = 0
 ) -> Sequence[Supervision]:
-    """Return records by place of the fact and generation, from the one behind `after`."""
+    """Return a variant's records by place of the fact and generation, from the one behind `after`."""
     place = tuple_(Supervision.ord, Supervision.generation)
-    statement = select(Supervision).where(Supervision.job_id == job_id, place > after)
+    statement = select(Supervision).where(
+        Supervision.job_id == job_id, Supervision.variant == variant, place > after
+    )
     return session.scalars(statement.order_by(Supervision.ord, Supervision.generation).limit(limit)).all()
 
 

@@ -7,12 +7,14 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.adapters.repository import Made
 from app.adapters.schemas import Gate
 from app.ids import AdapterId, CheckpointId, FactSetId, JobId
 from app.jobs.forecast_schemas import ForecastRead
 from app.jobs.models import Job, JobAttempt, JobPhase
-from app.jobs.requests import EvaluationOptions, Method, TrainingOptions
+from app.jobs.requests import EvaluationOptions, Methods, TrainingOptions
 from app.jobs.states import OWNED, Action, JobStatus, Phase, allowed_actions
+from app.jobs.variants import variants_of
 
 
 class ErrorCategory(StrEnum):
@@ -78,6 +80,33 @@ class PhaseProgress(BaseModel):
         )
 
 
+class JobVariant(BaseModel):
+    """One of the ways in which a job teaches its facts, and the adapter that came of it."""
+
+    variant: Annotated[int, Field(description="Its place, from 0.")]
+    label: Annotated[str, Field(description="The method, and what sets it apart from the others.")]
+    adapter_id: Annotated[
+        AdapterId | None,
+        Field(
+            description="Null until the job has succeeded, and for a variant that got no text to train on."
+        ),
+    ]
+    recommended: Annotated[bool, Field(description="Whether the job, once it has succeeded, recommends it.")]
+
+    @classmethod
+    def all_of(cls, job: Job, adapters: Sequence[Made]) -> list[Self]:
+        made = {adapter.variant: adapter for adapter in adapters}
+        return [
+            cls(
+                variant=variant.number,
+                label=variant.label,
+                adapter_id=made[variant.number].id if variant.number in made else None,
+                recommended=variant.number in made and made[variant.number].recommended,
+            )
+            for variant in variants_of(job.method)
+        ]
+
+
 class AttemptOutcome(StrEnum):
     """How an attempt ended. `lost`: its worker died or was silent for too long."""
 
@@ -139,7 +168,8 @@ class CheckpointRead(BaseModel):
 
     id: CheckpointId
     phase: Phase
-    step: Annotated[int, Field(description="Steps of the phase that are done with it.")]
+    variant: Annotated[int, Field(description="Of the job, from 0.")] = 0
+    step: Annotated[int, Field(description="Steps of the phase, for this variant, that are done with it.")]
     bytes: int
     manifest_sha256: Annotated[str, Field(description="Digest of the list of its files, with theirs.")]
     created_at: datetime
@@ -173,6 +203,7 @@ class JobRead(BaseModel):
                     "revision": "q4_1-b179c952",
                     "fact_set_id": "fset_019ab3c4d5e67f8091a2b3c4d5e6f709",
                     "adapter_id": None,
+                    "variants": [{"variant": 0, "label": "mixsd", "adapter_id": None, "recommended": False}],
                     "method": {"type": "mixsd", "lam": 0.3},
                     "training": {"rank": 16},
                     "evaluation": {"general": True},
@@ -202,8 +233,12 @@ class JobRead(BaseModel):
     base_model: str
     revision: str | None
     fact_set_id: FactSetId
-    adapter_id: Annotated[AdapterId | None, Field(description="Null until the job has succeeded.")]
-    method: Method
+    adapter_id: Annotated[
+        AdapterId | None,
+        Field(description="Of several, the recommended one. Null until the job has succeeded."),
+    ]
+    variants: Annotated[list[JobVariant], Field(description="One for each adapter that the job makes.")]
+    method: Methods
     training: TrainingOptions
     evaluation: EvaluationOptions
     priority: int
@@ -220,7 +255,7 @@ class JobRead(BaseModel):
 
     @classmethod
     def of(
-        cls, job: Job, phases: Sequence[JobPhase], *, adapter_id: AdapterId | None, queue_position: int | None
+        cls, job: Job, phases: Sequence[JobPhase], *, adapters: Sequence[Made], queue_position: int | None
     ) -> Self:
         """Show a job; what its worker needs to hold it is not for clients."""
         return cls.model_validate(
@@ -237,7 +272,8 @@ class JobRead(BaseModel):
                 "base_model": job.base_model,
                 "revision": job.base_revision,
                 "fact_set_id": job.fact_set_id,
-                "adapter_id": adapter_id,
+                "adapter_id": next((adapter.id for adapter in adapters if adapter.recommended), None),
+                "variants": JobVariant.all_of(job, adapters),
                 "method": job.method,
                 "training": job.training,
                 "evaluation": job.evaluation,

@@ -21,10 +21,11 @@ from app.ids import JobId, ProjectId, new_id
 from app.jobs import attempts, quotas, repository
 from app.jobs.errors import SuiteNotMeasuredError
 from app.jobs.forecasts import Forecaster
-from app.jobs.models import GPU_QUEUE, Checkpoint, Job, JobAttempt
+from app.jobs.models import GPU_QUEUE, SEVERAL_VARIANTS, Checkpoint, Job, JobAttempt
 from app.jobs.requests import GateOptions, JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
 from app.jobs.states import Action, JobStatus
+from app.jobs.variants import expanded, type_of
 from app.projects.quotas import NONE, Quotas
 from app.webhooks import outbox
 
@@ -119,7 +120,7 @@ def _new_job(
         fact_set_id=fact_set.id,
         base_model=request.base_model,
         base_revision=revision,
-        method_type=request.method.type,
+        method_type=type_of(settings["method"]),
         method=settings["method"],
         training=settings["training"],
         evaluation=settings["evaluation"],
@@ -130,6 +131,7 @@ def _new_job(
         traceparent=tracing.current(),
         status=JobStatus.QUEUED,
         attempt=0,
+        min_worker_version=SEVERAL_VARIANTS if expanded(settings["method"]) != [settings["method"]] else 0,
         next_run_at=now,
         created_at=now,
     )
@@ -249,10 +251,10 @@ def delete_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> N
 def _show(database: Database, session: Session, jobs: Sequence[Job]) -> list[JobRead]:
     ids = [job.id for job in jobs]
     phases = repository.phases_of(session, ids)
-    made = adapters.ids_by_job(session, ids)
+    made = adapters.by_job(session, ids)
     queued = [job for job in jobs if job.status is JobStatus.QUEUED]
     places = repository.queue_positions(session, queued, now=database.now(session)) if queued else {}
     return [
-        JobRead.of(job, phases[job.id], adapter_id=made.get(job.id), queue_position=places.get(job.id))
+        JobRead.of(job, phases[job.id], adapters=made[job.id], queue_position=places.get(job.id))
         for job in jobs
     ]

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from app.ids import JobId
+from app.jobs.variants import MAX_VARIANTS
 from app.ledger import service
 from app.ledger.schemas import FactResultRead, Outcome
 from app.web.deps import DatabaseDep, ProjectDep
@@ -16,6 +17,10 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["ledger"])
 
 _NDJSON: Final = "application/x-ndjson"
 
+VariantQuery = Annotated[
+    int | None, Query(ge=0, lt=MAX_VARIANTS, description="Which of several; the recommended one if left out.")
+]
+
 
 @router.get("/facts", responses=problems(400, 404))
 def list_job_facts(
@@ -24,9 +29,12 @@ def list_job_facts(
     database: DatabaseDep,
     cut: NumberCutDep,
     outcome: Outcome | None = None,
+    variant: VariantQuery = None,
 ) -> Page[FactResultRead]:
     """List the verdict on each fact, with the raw answers of base and adapter that it rests on."""
-    rows = service.list_results(database, cut, project_id=project_id, job_id=job_id, outcome=outcome)
+    rows = service.list_results(
+        database, cut, project_id=project_id, job_id=job_id, outcome=outcome, variant=variant
+    )
     return Page[FactResultRead].of([FactResultRead.of(row) for row in rows], cut, key="ord")
 
 
@@ -36,7 +44,9 @@ def list_job_facts(
     responses=problems(404)
     | {200: {"description": "One record a line.", "content": {_NDJSON: {"schema": {"type": "string"}}}}},
 )
-def get_job_supervision(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> StreamingResponse:
+def get_job_supervision(
+    job_id: JobId, project_id: ProjectDep, database: DatabaseDep, variant: VariantQuery = None
+) -> StreamingResponse:
     """Stream what the base model wrote for each fact, token by token: `e` expert, `n` naive."""
-    lines = service.supervision(database, project_id=project_id, job_id=job_id)
+    lines = service.supervision(database, project_id=project_id, job_id=job_id, variant=variant)
     return StreamingResponse(lines, media_type=_NDJSON)

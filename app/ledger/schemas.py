@@ -11,9 +11,10 @@ from app.adapters.schemas import Gate, KnownSummary, SuiteMistakes, SupervisionS
 from app.evaluations.models import FactResult
 from app.ids import AdapterId, JobId
 from app.jobs.forecast_schemas import SecondsForecast
-from app.jobs.requests import Method
+from app.jobs.requests import Method, Methods
 from app.jobs.schemas import JobError
 from app.jobs.states import JobStatus, Phase
+from app.ledger.frontier import Frontier
 
 
 class Outcome(StrEnum):
@@ -133,13 +134,36 @@ class ReportAdapter(BaseModel):
     files: list[str]
 
 
+class VariantReport(BaseModel):
+    """One of the ways in which a job taught its facts. Before the job has succeeded there is no verdict."""
+
+    variant: int
+    label: Annotated[str, Field(description="The method, and what sets it apart from the others.")]
+    method: Method
+    recommended: bool
+    counts: Counts
+    scores: list[ScoreRead]
+    supervision: SupervisionSummary | None
+    training: TrainingSummary | None
+    gate: Gate | None
+    adapter_id: AdapterId | None
+    adapter_status: AdapterStatus | None
+    reason: Annotated[
+        Literal["no_supervision"] | None,
+        Field(description="Why there is no adapter of it, though the job has succeeded."),
+    ]
+
+
 class Report(BaseModel):
-    """What a job was, did and achieved. For a job that has not succeeded the verdicts are empty."""
+    """What a job was, did and achieved. For a job that has not succeeded the verdicts are empty.
+
+    What is said of the adapter, its facts and scores is, of several variants, that of the recommended one.
+    """
 
     job_id: JobId
     status: JobStatus
     base_model: ReportModel
-    method: Method
+    method: Methods
     counts: Counts
     scores: list[ScoreRead]
     confidence: float | None
@@ -150,4 +174,8 @@ class Report(BaseModel):
     known: Annotated[KnownSummary | None, Field(description="Null unless `training.known_facts` is `skip`.")]
     phases: list[PhaseRead]
     adapter: ReportAdapter | None
+    variants: list[VariantReport]
+    frontier: Annotated[
+        Frontier | None, Field(description="Of a job with several variants, once it has succeeded.")
+    ]
     error: JobError | None

@@ -13,51 +13,68 @@ from app.db.engine import Database
 from app.db.lists import Cut
 from app.evaluations import repository as evaluations
 from app.evaluations.models import FactResult
-from app.fact_sets import repository as fact_sets
 from app.ids import JobId, ProjectId
 from app.jobs import repository as jobs
-from app.jobs.models import Job, JobPhase
+from app.jobs.models import JobPhase
 from app.jobs.schemas import JobError, gate_of
-from app.ledger.schemas import (
-    Counts,
-    Outcome,
-    PhaseRead,
-    Report,
-    ReportAdapter,
-    ReportModel,
-    ScoreRead,
-)
+from app.ledger import variants
+from app.ledger.schemas import Outcome, PhaseRead, Report, ReportAdapter, ReportModel
 
 BATCH: Final = 200
 """Supervision records that are read at a time."""
 
 
 def list_results(
-    database: Database, cut: Cut[int], *, project_id: ProjectId, job_id: JobId, outcome: Outcome | None
+    database: Database,
+    cut: Cut[int],
+    *,
+    project_id: ProjectId,
+    job_id: JobId,
+    outcome: Outcome | None,
+    variant: int | None = None,
 ) -> Sequence[FactResult]:
-    """Return the verdicts on the facts of a job: none before it has succeeded."""
-    with database.read() as session:
-        job = jobs.get_job(session, job_id, project_id=project_id)
-        return evaluations.list_results(session, job.id, cut, outcome=outcome)
+    """Return the verdicts on the facts of a job: none before it has succeeded.
 
-
-def supervision(database: Database, *, project_id: ProjectId, job_id: JobId) -> Iterator[bytes]:
-    """Return the job's supervision as lines of JSON, by place of the fact and generation.
+    Args:
+        variant: Of several; left out, the recommended one.
 
     Raises:
-        JobNotFoundError: The project has no such job. Raised here, not from the iterator.
+        JobNotFoundError: The project has no such job.
+        VariantNotFoundError: The job has no such variant.
     """
     with database.read() as session:
         job = jobs.get_job(session, job_id, project_id=project_id)
-    return _lines(database, job.id)
+        if variant is not None:
+            variants.variant_of(job, variant)
+        return evaluations.list_results(session, job.id, cut, outcome=outcome, variant=variant)
 
 
-def _lines(database: Database, job_id: JobId) -> Iterator[bytes]:
+def supervision(
+    database: Database, *, project_id: ProjectId, job_id: JobId, variant: int | None = None
+) -> Iterator[bytes]:
+    """Return what a variant is trained on as lines of JSON, by place of the fact and generation.
+
+    Args:
+        variant: Of several; left out, the recommended one, or the first before there is any.
+
+    Raises:
+        JobNotFoundError: The project has no such job. Raised here, not from the iterator.
+        VariantNotFoundError: The job has no such variant. As well.
+    """
+    with database.read() as session:
+        job = jobs.get_job(session, job_id, project_id=project_id)
+        if variant is None:
+            adapter = adapters.of_job(session, job.id)
+            variant = adapter.variant if adapter else 0
+        return _lines(database, job.id, variants.variant_of(job, variant).supervised_by)
+
+
+def _lines(database: Database, job_id: JobId, variant: int) -> Iterator[bytes]:
     """Yield lines in batches. A slow reader holds no connection between them."""
     after = (-1, -1)
     while True:
         with database.read() as session:
-            rows = jobs.supervision_after(session, job_id, after, limit=BATCH)
+            rows = jobs.supervision_after(session, job_id, after, limit=BATCH, variant=variant)
         if not rows:
             return
         lines = [json.dumps(row.body, sort_keys=True, ensure_ascii=False) + "\n" for row in rows]
@@ -68,8 +85,9 @@ def _lines(database: Database, job_id: JobId) -> Iterator[bytes]:
 def report(session: Session, job: Job) -> Report:
     """Sum up a job, within the transaction of the use case that asks."""
     adapter = adapters.of_job(session, job.id)
+    every = variants.reports_of(session, job)
+    shown = next((each for each in every if each.recommended), every[0])
     summary = Summary.model_validate(adapter.summary if adapter else {})
-    counts, scores = _verdicts(session, job)
     return Report(
         job_id=job.id,
         status=job.status,
@@ -77,8 +95,8 @@ def report(session: Session, job: Job) -> Report:
             id=job.base_model, revision=adapter.base_revision if adapter else job.base_revision
         ),
         method=job.method,
-        counts=counts,
-        scores=scores,
+        counts=shown.counts,
+        scores=shown.scores,
         confidence=summary.confidence,
         supervision=summary.supervision,
         training=summary.training,
@@ -87,18 +105,10 @@ def report(session: Session, job: Job) -> Report:
         known=summary.known,
         phases=[_phase(row, job) for row in jobs.phases_of(session, [job.id])[job.id]],
         adapter=_adapter(session, adapter),
+        variants=every,
+        frontier=job.frontier,
         error=JobError.of(job),
     )
-
-
-def _verdicts(session: Session, job: Job) -> tuple[Counts, list[ScoreRead]]:
-    n_facts = fact_sets.count_of(session, job.fact_set_id)
-    evaluation_id = evaluations.of_job(session, job.id)
-    if evaluation_id is None:
-        return Counts(facts=n_facts), []
-    outcomes = evaluations.count_outcomes(session, evaluation_id)
-    scores = evaluations.scores_of(session, evaluation_id)
-    return Counts.of(n_facts, outcomes), [ScoreRead.model_validate(score) for score in scores]
 
 
 def _phase(row: JobPhase, job: Job) -> PhaseRead:

@@ -14,6 +14,12 @@ from mixsd.models.load import Base
 from mixsd.progress import OnProgress, Progress, silent
 
 
+def questions_in(facts: Sequence[Fact], config: EvalConfig) -> int:
+    """Return how many questions a model is asked in all."""
+    own = sum(1 for fact in facts for _ in questions_of(fact))
+    return own + config.general * len(general().items) + config.drift * len(open_prompts().items)
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What one model said.
@@ -69,9 +75,9 @@ def measure(
         on_progress: Called before every forward pass. May raise to stop.
     """
     asked = [question.question for fact in facts for question in questions_of(fact)]
+    total = questions_in(facts, config)
     common = [item.question for item in general().items] if config.general else []
     prompts = [item.prompt for item in open_prompts().items] if config.drift else []
-    total = len(asked) + len(common) + len(prompts)
     subject = base.model if model is None else model
 
     def put(questions: Sequence[str], before: int, cap: int) -> list[Answer | None]:

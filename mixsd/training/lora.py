@@ -208,13 +208,20 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def merged(model: PeftModel) -> Generator[None]:
+def merged(model: PeftModel, *, exact: bool = False) -> Generator[None]:
     """Add the adapter to the weights while the body runs, which makes answering as fast as the base.
 
-    Afterwards the base weights may differ from before in the last bit.
+    Afterwards the base weights may differ from before in the last bit, unless `exact`: then those of
+    the adapted layers are kept on the CPU meanwhile, and put back.
     """
+    layers: list[Any] = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
+    weights: list[Tensor] = [layer.get_base_layer().weight for layer in layers]
+    before = [weight.detach().to("cpu", copy=True) for weight in weights] if exact else []
     model.merge_adapter()
     try:
         yield
     finally:
         model.unmerge_adapter()
+        with torch.no_grad():
+            for weight, kept in zip(weights, before, strict=False):
+                weight.copy_(kept)

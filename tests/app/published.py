@@ -66,6 +66,60 @@ def a_published_job(
     return Published(job_id, adapter_id, fact_set.id, evaluation_id)
 
 
+SWEEP: Final[list[dict[str, Any]]] = [{"type": "mixsd", "lam": [0.1, 0.5]}, {"type": "sft"}, {"type": "kl"}]
+"""Methods of a job with four variants, the last two of which are trained on the same texts."""
+
+
+def a_published_sweep(database: Database, store: ArtifactStore) -> Published:
+    """A job that recommends the second of its variants; the third failed its gate, the fourth got no text."""
+    fact_set = a_fact_set(database, n=3)
+    gate = {"status": "passed", "suite": "drift"}
+    frontier: dict[str, Any] = {
+        "memorised": {"suite": "recall", "metric": "accuracy", "lower_is_better": False, "base": 0.0},
+        "kept": None,
+        "max_drop": None,
+        "points": [],
+        "knee": None,
+        "recommended": 1,
+        "rule": "memorised",
+        "why": "it memorised most",
+    }
+    job_id = a_job(
+        database,
+        fact_set.id,
+        status=JobStatus.SUCCEEDED,
+        method=SWEEP,
+        started_at=NOW,
+        finished_at=NOW,
+        attempt=1,
+        gate=gate,
+        gate_status="passed",
+        frontier=frontier,
+    )
+    ids, evaluations = [], []
+    for number, (kind, status) in enumerate([("mixsd", "passed"), ("mixsd", "passed"), ("sft", "failed")]):
+        ids.append(
+            an_adapter(
+                database,
+                store,
+                job_id,
+                fact_set.id,
+                status=AdapterStatus.QUARANTINED if status == "failed" else AdapterStatus.READY,
+                gate=gate | {"status": status},
+                variant=number,
+                label=f"label {number}",
+                method_type=kind,
+                recommended=number == 1,
+            )
+        )
+        outcomes = ["learned"] * number + ["not_learned"] * (3 - number)
+        evaluations.append(_an_evaluation(database, job_id, ids[-1], DEFAULT_PROJECT, outcomes))
+    with database.begin() as session:
+        for number in range(3):
+            session.add(supervision_of(job_id, number, variant=number))
+    return Published(job_id, ids[1], fact_set.id, evaluations[1])
+
+
 def an_adapter(
     database: Database,
     store: ArtifactStore,
@@ -76,17 +130,18 @@ def an_adapter(
     project_id: ProjectId = DEFAULT_PROJECT,
     gate: dict[str, Any] | None = None,
     files: Sequence[str] = tuple(FILES),
+    **changes: Any,
 ) -> AdapterId:
+    values: dict[str, Any] = {"variant": 0, "method_type": "mixsd", **changes}
     adapter = Adapter(
         id=AdapterId(new_id("adp", now=NOW)),
         project_id=project_id,
         job_id=job_id,
         fact_set_id=fact_set_id,
-        variant=0,
         status=status,
         base_model="tiny",
         base_revision="main",
-        method_type="mixsd",
+        **values,
         sha256=hashlib.sha256(FILES["manifest.json"]).hexdigest(),
         bytes=sum(len(FILES[path]) for path in files),
         summary={
@@ -121,7 +176,7 @@ def a_log(work_dir: Path, job_id: JobId) -> None:
     JobLog(folder, 1).write(b"loaded the model\n")
 
 
-def supervision_of(job_id: JobId, place: int, generation: int = 0) -> Supervision:
+def supervision_of(job_id: JobId, place: int, generation: int = 0, *, variant: int = 0) -> Supervision:
     words = ["Es", " ist", f" Land {place}", ", ja: Ü."]
     body = {
         "fact_key": f"river-{place}",
@@ -145,6 +200,7 @@ def supervision_of(job_id: JobId, place: int, generation: int = 0) -> Supervisio
     }
     return Supervision(
         job_id=job_id,
+        variant=variant,
         fact_key=f"river-{place}",
         generation=generation,
         ord=place,
@@ -164,7 +220,11 @@ def another_project(database: Database) -> ProjectId:
 
 
 def _an_evaluation(
-    database: Database, job_id: JobId, adapter_id: AdapterId, project_id: ProjectId
+    database: Database,
+    job_id: JobId,
+    adapter_id: AdapterId,
+    project_id: ProjectId,
+    outcomes: Sequence[str] = OUTCOMES,
 ) -> EvaluationId:
     evaluation = Evaluation(
         id=EvaluationId(new_id("eval", now=NOW)),
@@ -180,7 +240,7 @@ def _an_evaluation(
         session.add(evaluation)
         session.flush()
         session.add(Score(evaluation_id=evaluation.id, suite="recall", metric="accuracy", **figures))
-        for place, outcome in enumerate(OUTCOMES):
+        for place, outcome in enumerate(outcomes):
             session.add(
                 FactResult(
                     evaluation_id=evaluation.id,

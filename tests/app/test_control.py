@@ -12,7 +12,7 @@ from app.events.models import Event
 from app.ids import CheckpointId, JobId, new_id
 from app.jobs import leases
 from app.jobs.leases import Claim, Failure
-from app.jobs.models import Checkpoint, Job, JobAttempt, JobPhase, Supervision
+from app.jobs.models import Checkpoint, Job, JobAttempt, JobPhase, JobResult, Supervision
 from app.jobs.repository import FARTHEST_PLACE
 from app.jobs.states import OWNED, TERMINAL, JobStatus, Phase
 from app.storage import LocalStore
@@ -54,6 +54,14 @@ def worked_on(database: Database, job_id: JobId) -> None:
             )
         )
         session.add(a_checkpoint(job_id, step=4))
+        result = {
+            "phase": Phase.TRAINING,
+            "variant": 0,
+            "name": "weights",
+            "input_sha256": "i",
+            "sha256": "s",
+        }
+        session.add(JobResult(job_id=job_id, created_at=NOW, **result))
 
 
 def a_checkpoint(job_id: JobId, *, step: int) -> Checkpoint:
@@ -200,7 +208,7 @@ def test_a_retry_from_the_start_forgets_all_that_was_made(client: TestClient, da
 
     assert (answer.status_code, answer.json()["progress"]) == (202, [])
     with database.read() as session:
-        for table in (Supervision, Checkpoint, JobPhase):
+        for table in (Supervision, Checkpoint, JobResult, JobPhase):
             assert session.scalars(select(table.job_id)).all() == [other]
     job = the_job(database, job_id)
     assert (job.micro_batch_override, job.base_revision) == (None, "r1")
@@ -280,7 +288,15 @@ def test_checkpoints_come_newest_first_and_in_pages(client: TestClient, database
     rest = client.get(url, params={"limit": 2, "cursor": first["next_cursor"]}).json()
 
     assert [row["step"] for row in first["data"] + rest["data"]] == [12, 8, 4]
-    assert first["data"][0].keys() == {"id", "phase", "step", "bytes", "manifest_sha256", "created_at"}
+    assert first["data"][0].keys() == {
+        "id",
+        "phase",
+        "variant",
+        "step",
+        "bytes",
+        "manifest_sha256",
+        "created_at",
+    }
     oldest = client.get(url, params={"order": "asc", "limit": 1}).json()["data"]
     assert [row["step"] for row in oldest] == [4]
 

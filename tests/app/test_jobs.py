@@ -449,6 +449,7 @@ def test_what_the_job_will_do_is_frozen_with_its_defaults(client: TestClient, da
 
     with database.read() as session:
         job = session.scalars(select(Job).where(Job.id == job_id)).one()
+    assert isinstance(job.method, dict)
     assert job.method["lam_backoff"] == [0.15, 0.05, 0.0]
     assert job.training["rank"] == 16
     assert job.evaluation["confidence"] == 0.95

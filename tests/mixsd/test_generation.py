@@ -365,6 +365,22 @@ def test_values_of_lam_in_one_run_give_what_each_gives_alone(base: Base, config:
         assert in_order(made[lam]) == records_of(base, FACTS, replace(config, lam=lam, lam_backoff=()))
 
 
+@BOTH
+def test_values_of_lam_that_were_stopped_apart_make_what_is_missing_and_nothing_else(
+    base: Base, config: MixConfig
+) -> None:
+    variants = [replace(config, lam=lam) for lam in (0.2, 0.6)]
+    had = [{("fact-0", 0), ("fact-3", 0)}, {("fact-3", 0)}]
+    alone = [records_of(base, FACTS, variant) for variant in variants]
+
+    made: list[list[Supervision]] = [[], []]
+    for each in Generation(base, *variants, had=had).made(FACTS):
+        made[each.variant].append(each.record)
+
+    for records, every, there in zip(made, alone, had, strict=True):
+        assert in_order(records) == [r for r in every if (r.fact_key, r.generation) not in there]
+
+
 def test_a_sweep_costs_less_than_its_runs(base: Base) -> None:
     lams = [0.2, 0.3, 0.4, 0.5]
     variants = [replace(CONFIG, lam=lam, lam_backoff=(), batch_facts=2) for lam in lams]

@@ -13,7 +13,7 @@ from app.db.engine import Database, make_engine
 from app.idempotency.models import StoredAnswer
 from app.ids import JobId
 from app.jobs import leases
-from app.jobs.models import Checkpoint, Job, JobPhase
+from app.jobs.models import Checkpoint, Job, JobPhase, JobResult
 from app.jobs.states import Action, JobStatus, Phase
 from app.projects.models import DEFAULT_PROJECT
 from app.storage import LocalStore
@@ -164,14 +164,19 @@ def test_what_a_cancelled_job_has_made_stays_while_it_may_be_retried(rig: Rig) -
         rig.act(job_id, Action.CANCEL)
         rig.until_status(job_id, JobStatus.CANCELLED)
     made = {row.output_sha256 for row in rig.rows(JobPhase, job_id) if row.phase == Phase.BASELINE}
+    weights = store.put_bytes(b"weights of a variant").sha256
+    result = {"phase": Phase.TRAINING, "variant": 1, "name": "weights", "input_sha256": "i"}
+    with rig.database.begin() as session:
+        session.add(JobResult(job_id=job_id, sha256=weights, created_at=NOW, **result))
+    made.add(weights)
     for sha256 in made:
         aged(rig.settings.artifact_dir / sha256[:2] / sha256, days=2)
 
     def cleared(keep: timedelta) -> int:
         return clear_blobs(rig.database, store, rig.settings.artifact_dir, keep=keep)
 
-    assert (len(made), cleared(timedelta(days=3))) == (1, 0)
-    assert cleared(timedelta(0)) == 1
+    assert (len(made), cleared(timedelta(days=3))) == (2, 0)
+    assert cleared(timedelta(0)) == 2
 
 
 def test_answers_are_forgotten_when_their_time_is_over(rig: Rig) -> None:

@@ -5,7 +5,7 @@ Defaults and bounds are those of `mixsd.config`, which the API does not import; 
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import ConfigDict, Field, SkipValidation, model_validator
+from pydantic import ConfigDict, Field, SkipValidation, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.fact_sets.schemas import EXAMPLE_FACTS, Fact
@@ -16,12 +16,14 @@ from app.jobs.requests.methods import (
     KlMethod,
     MemitMethod,
     Method,
+    Methods,
     MixsdMethod,
     OpsdMethod,
     ReplayMethod,
     SftMethod,
 )
 from app.jobs.requests.training import RetentionOptions, TrainingOptions
+from app.jobs.variants import MAX_VARIANTS, equal_pair, expanded
 
 __all__ = [
     "EvaluationOptions",
@@ -33,6 +35,7 @@ __all__ = [
     "KlMethod",
     "MemitMethod",
     "Method",
+    "Methods",
     "MixsdMethod",
     "OpsdMethod",
     "ReplayMethod",
@@ -58,7 +61,17 @@ class JobCreate(Request):
                     "facts": EXAMPLE_FACTS,
                     "method": {"type": "mixsd", "lam": 0.3},
                     "training": {"rank": 16},
-                }
+                },
+                {
+                    "base_model": "smollm2-135m-instruct",
+                    "facts": EXAMPLE_FACTS,
+                    "method": {"type": "mixsd", "lam": [0.1, 0.3, 0.5]},
+                },
+                {
+                    "base_model": "smollm2-135m-instruct",
+                    "facts": EXAMPLE_FACTS,
+                    "method": [{"type": "mixsd"}, {"type": "sft"}],
+                },
             ]
         }
     )
@@ -70,11 +83,37 @@ class JobCreate(Request):
     facts: Annotated[list[SkipValidation[Fact]] | None, Field(description="Makes a fact set on the way.")] = (
         None
     )
-    method: Method
+    method: Annotated[
+        Methods,
+        Field(
+            description="A method, or a list of methods. A list, or one of `lam`, makes an adapter by each "
+            "of them: at most 8, no two of them alike (`equal_variants`)."
+        ),
+    ]
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     priority: Priority = 0
     metadata: Metadata = {}
+
+    @field_validator("method")
+    @classmethod
+    def _variants_differ(cls, method: Method | list[Method]) -> Method | list[Method]:
+        if not isinstance(method, list):
+            return method
+        every = expanded([each.model_dump(mode="json") for each in method])
+        if len(every) > MAX_VARIANTS:
+            raise PydanticCustomError(
+                "too_long",
+                "a job makes at most {most} adapters, and these are {found} methods and values of `lam`",
+                {"most": MAX_VARIANTS, "found": len(every)},
+            )
+        if pair := equal_pair(every):
+            raise PydanticCustomError(
+                "equal_variants",
+                "variants {first} and {second} are the same, counted from 0: name each once",
+                {"first": pair[0], "second": pair[1]},
+            )
+        return method
 
     @model_validator(mode="after")
     def _one_source_of_facts(self) -> Self:
@@ -84,23 +123,25 @@ class JobCreate(Request):
 
     @model_validator(mode="after")
     def _retention_of_that_name(self) -> Self:
-        kind, retention = self.method.type, self.training.retention.type
-        if kind == "memit" and retention not in {"auto", "none"}:
-            raise PydanticCustomError(
-                "other_retention",
-                "the method `memit` edits weights and trains nothing, so `training.retention` has no place",
-            )
-        if kind in RETENTION_METHODS and retention not in {"auto", kind}:
-            raise PydanticCustomError(
-                "other_retention",
-                "the method `{method}` goes with `training.retention` of that type, not `{retention}`",
-                {"method": kind, "retention": retention},
-            )
+        retention = self.training.retention.type
+        for kind in self._types:
+            if kind == "memit" and retention not in {"auto", "none"}:
+                raise PydanticCustomError(
+                    "other_retention",
+                    "the method `memit` edits weights and trains nothing, so `training.retention` has no "
+                    "place",
+                )
+            if kind in RETENTION_METHODS and retention not in {"auto", kind}:
+                raise PydanticCustomError(
+                    "other_retention",
+                    "the method `{method}` goes with `training.retention` of that type, not `{retention}`",
+                    {"method": kind, "retention": retention},
+                )
         return self
 
     @model_validator(mode="after")
     def _nothing_is_written_by_shards(self) -> Self:
-        if self.method.type == "opsd" and self.training.shard != "none":
+        if "opsd" in self._types and self.training.shard != "none":
             raise PydanticCustomError(
                 "bad_sharding",
                 "the method `opsd` writes texts before every step, for which each process needs the whole "
@@ -108,9 +149,18 @@ class JobCreate(Request):
             )
         return self
 
+    @property
+    def _types(self) -> list[str]:
+        every = self.method if isinstance(self.method, list) else [self.method]
+        return [method.type for method in every]
+
     def settings(self) -> dict[str, Any]:
-        """Return everything but the facts, as plain data: what a method implies is written out."""
+        """Return everything but the facts, as plain data: what a method implies is written out.
+
+        A retention that is left open stays `auto` where methods imply different ones.
+        """
         settings = self.model_dump(mode="json", exclude={"facts", "fact_set_id"})
-        if self.training.retention.type == "auto":
-            settings["training"]["retention"]["type"] = RETAINED.get(self.method.type, "none")
+        implied = {RETAINED.get(kind, "none") for kind in self._types}
+        if self.training.retention.type == "auto" and len(implied) == 1:
+            settings["training"]["retention"]["type"] = implied.pop()
         return settings

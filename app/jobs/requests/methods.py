@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.jobs.requests.base import Request, Seed
+from app.jobs.variants import MAX_VARIANTS
 
 IN_CONTEXT: Final = "in_context"
 """What a comparison has beside the methods."""
@@ -14,6 +15,7 @@ IN_CONTEXT: Final = "in_context"
 PromptStyle = Literal["natural", "kgfact", "reference"]
 Verifier = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex"]
 Lam = Annotated[float, Field(ge=0, le=1)]
+Lams = Annotated[list[Lam], Field(min_length=1, max_length=MAX_VARIANTS)]
 Rewordings = Annotated[
     int,
     Field(ge=0, le=16, description="Other wordings of each question that get texts of their own."),
@@ -32,6 +34,11 @@ RewordingsCheck = Annotated[
 ]
 
 
+def _how_many(value: Any) -> str:
+    """Say whether there is one or a list of them, so that mistakes are told of that alone."""
+    return "several" if isinstance(value, list) else "one"
+
+
 class _Reworded(Request):
     """What all methods have in common."""
 
@@ -44,7 +51,14 @@ class MixsdMethod(_Reworded):
     """The base model writes its own supervision, from two of its conditionals."""
 
     type: Literal["mixsd"]
-    lam: Annotated[Lam, Field(description="Chance that a token comes from the naive conditional.")] = 0.3
+    lam: Annotated[
+        Annotated[Lam, Tag("one")] | Annotated[Lams, Tag("several")],
+        Discriminator(_how_many),
+        Field(
+            description="Chance that a token comes from the naive conditional. A list makes an adapter for "
+            "each of its values."
+        ),
+    ] = 0.3
     lam_backoff: Annotated[
         list[Lam],
         Field(max_length=16, description="Values that take the place of `lam` as attempts fail."),
@@ -98,6 +112,13 @@ class MixsdMethod(_Reworded):
         ),
     ] = "shared"
     seed: Seed = 0
+
+    @field_validator("lam")
+    @classmethod
+    def _lams_differ(cls, lam: float | list[float]) -> float | list[float]:
+        if isinstance(lam, list) and len(set(lam)) < len(lam):
+            raise PydanticCustomError("equal_variants", "`lam` must name each value once")
+        return lam
 
     @model_validator(mode="after")
     def _pattern_compiles(self) -> Self:
@@ -239,3 +260,10 @@ Method = Annotated[
     Field(discriminator="type"),
     BeforeValidator(_makes_an_adapter),
 ]
+
+Methods = Annotated[
+    Annotated[Method, Tag("one")]
+    | Annotated[list[Method], Field(min_length=1, max_length=MAX_VARIANTS), Tag("several")],
+    Discriminator(_how_many),
+]
+"""One method, or a list of them: then the job makes an adapter by each."""

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
-from mixsd.config import EvalConfig
+from mixsd.config import EvalConfig, LoraConfig
 from mixsd.decoding.rows import logits_alone
+from mixsd.evaluation.adapters import measure_adapter
 from mixsd.evaluation.asking import Answer, ask, nats_of
 from mixsd.evaluation.judge import judge
 from mixsd.evaluation.measure import Measured, measure
@@ -15,6 +17,7 @@ from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.progress import Progress, StopRequested
+from mixsd.training import lora
 
 QUESTIONS = [f"Which number is {n}{', please' * (n * 5 % 7)}?" for n in range(9)]
 TOO_LONG = "\u0001" * 600
@@ -141,3 +144,25 @@ def test_what_is_not_wanted_is_not_measured(base: Base) -> None:
     assert (found.general, found.open_ids, found.open_nats) == ((), (), ())
     assert {progress.total for progress in seen} == {4}
     assert [seen[0].done, seen[-1].done] == [0, 4]
+
+
+def test_a_model_whose_next_adapter_shall_find_it_as_it_was_is_left_so_to_the_last_bit(
+    base: Base, tmp_path: Path
+) -> None:
+    before = [weight.clone() for weight in base.model.parameters()]
+    model = lora.attach(base, LoraConfig(rank=4), seed=0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(1.7)
+    lora.save_adapter(model, tmp_path)
+    lora.detach(model)
+    baseline = measure(base, FACTS, CONFIG)
+
+    said = measure_adapter(base, tmp_path, FACTS, CONFIG, baseline=baseline, exact=True)
+
+    assert said.facts != baseline.facts
+    for weight, old in zip(base.model.parameters(), before, strict=True):
+        assert torch.equal(weight, old)
+    assert measure(base, FACTS, CONFIG) == baseline
+    assert said == measure_adapter(base, tmp_path, FACTS, CONFIG, baseline=baseline, exact=True)
