@@ -71,7 +71,7 @@ def create_job(
         job.forecast = forecast
         repository.add_job(session, job, now=now)
         place = repository.queue_positions(session, [job], now=now).get(job.id)
-        shown = JobRead.of(job, [], adapter_id=None, queue_position=place)
+        shown = JobRead.of(job, [], adapters=[], queue_position=place)
     log.info("job.created", job_id=job.id, fact_set_id=fact_set.id)
     return shown
 

@@ -1,8 +1,8 @@
 """HTTP face of what came of a job: parse, call one use case, answer."""
 
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.ids import JobId

@@ -15,7 +15,7 @@ from app.evaluations import repository as evaluations
 from app.evaluations.models import FactResult
 from app.ids import JobId, ProjectId
 from app.jobs import repository as jobs
-from app.jobs.models import JobPhase
+from app.jobs.models import Job, JobPhase
 from app.jobs.schemas import JobError, gate_of
 from app.ledger import variants
 from app.ledger.schemas import Outcome, PhaseRead, Report, ReportAdapter, ReportModel
@@ -63,10 +63,8 @@ def supervision(
     """
     with database.read() as session:
         job = jobs.get_job(session, job_id, project_id=project_id)
-        if variant is None:
-            adapter = adapters.of_job(session, job.id)
-            variant = adapter.variant if adapter else 0
-        return _lines(database, job.id, variants.variant_of(job, variant).supervised_by)
+        texts = variants.texts_of(session, job, variant)
+    return _lines(database, job.id, texts)
 
 
 def _lines(database: Database, job_id: JobId, variant: int) -> Iterator[bytes]:

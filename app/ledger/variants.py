@@ -26,6 +26,21 @@ def variant_of(job: Job, number: int) -> Variant:
     return every[number]
 
 
+def texts_of(session: Session, job: Job, number: int | None) -> int:
+    """Return the number of the variant for which the texts were made that a variant is trained on.
+
+    Args:
+        number: Left out, that of the recommended one, or the first before there is any.
+
+    Raises:
+        VariantNotFoundError: The job has none of that number.
+    """
+    if number is None:
+        adapter = adapters.of_job(session, job.id)
+        number = adapter.variant if adapter else 0
+    return variant_of(job, number).supervised_by
+
+
 def reports_of(session: Session, job: Job) -> list[VariantReport]:
     """Sum up each variant of a job."""
     n_facts = fact_sets.count_of(session, job.fact_set_id)

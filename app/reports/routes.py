@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Query, Response
 
 from app.ids import JobId
+from app.ledger.routes import VariantQuery
 from app.reports import html, markdown, service
 from app.reports.schemas import FactProvenance, JobManifest, JobReport, ReportFormat
 from app.reports.service import MOST_FACTS, MOST_PROVENANCE
@@ -97,9 +98,12 @@ def list_job_provenance(
     key: Annotated[
         str | None, Query(max_length=2000, description="Of one fact. It may hold any characters.")
     ] = None,
+    variant: VariantQuery = None,
 ) -> Page[FactProvenance]:
     """List the texts of each fact, token by token: which of them are naive, and what they cost."""
-    found = service.list_provenance(database, cut, project_id=project_id, job_id=job_id, key=key)
+    found = service.list_provenance(
+        database, cut, project_id=project_id, job_id=job_id, key=key, variant=variant
+    )
     return Page[FactProvenance].of(found, cut, key="ord")
 
 

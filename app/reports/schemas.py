@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app.adapters.models import AdapterStatus
 from app.ids import AdapterId, FactSetId, JobId
 from app.jobs.models import Supervision
-from app.jobs.requests import EvaluationOptions, Method, TrainingOptions
+from app.jobs.requests import EvaluationOptions, Methods, TrainingOptions
 from app.jobs.states import JobStatus, Phase
 from app.ledger.schemas import FactResultRead, Report
 
@@ -167,7 +167,7 @@ class JobRequest(BaseModel):
     base_model: str
     revision: Annotated[str | None, Field(description="Null until a worker has looked the newest up.")]
     fact_set_id: FactSetId
-    method: Method
+    method: Methods
     training: TrainingOptions
     evaluation: EvaluationOptions
     priority: int

@@ -13,6 +13,7 @@ from app.ids import JobId, ProjectId
 from app.jobs import repository as jobs
 from app.jobs.models import Job
 from app.ledger import service as ledger
+from app.ledger import variants
 from app.ledger.schemas import FactResultRead, Report
 from app.reports import manifests, repository
 from app.reports.curves import curves_of
@@ -49,7 +50,9 @@ def report(database: Database, *, project_id: ProjectId, job_id: JobId, facts: i
 
 
 def _report(session: Session, job: Job, summed_up: Report, facts: int, texts: int) -> JobReport:
-    made, trained_on, with_texts = repository.count_texts(session, job.id)
+    variant = variants.texts_of(session, job, None)
+    made, trained_on, with_texts = repository.count_texts(session, job.id, variant)
+    shown = _texts(session, job, variant, Cut(texts))[:texts]
     return JobReport(
         **dict(summed_up),
         name=job.name,
@@ -66,7 +69,7 @@ def _report(session: Session, job: Job, summed_up: Report, facts: int, texts: in
             total=_judged(summed_up), more=f"/jobs/{job.id}/facts", data=_verdicts(session, job, facts)
         ),
         provenance=ProvenanceExcerpt(
-            total=with_texts, more=f"/jobs/{job.id}/provenance", data=_texts(session, job, Cut(texts))[:texts]
+            total=with_texts, more=f"/jobs/{job.id}/provenance", data=shown
         ),
     )
 
@@ -80,26 +83,38 @@ def _verdicts(session: Session, job: Job, most: int) -> list[FactResultRead]:
     return [FactResultRead.of(row) for row in rows[:most]]
 
 
-def _texts(session: Session, job: Job, cut: Cut[int], key: str | None = None) -> list[FactProvenance]:
+def _texts(
+    session: Session, job: Job, variant: int, cut: Cut[int], key: str | None = None
+) -> list[FactProvenance]:
     if not cut.limit:
         return []
     return [
         FactProvenance(ord=rows[0].ord, key=rows[0].fact_key, texts=[TextProvenance.of(row) for row in rows])
-        for rows in repository.texts_by_fact(session, job.id, cut, key=key)
+        for rows in repository.texts_by_fact(session, job.id, variant, cut, key=key)
     ]
 
 
 def list_provenance(
-    database: Database, cut: Cut[int], *, project_id: ProjectId, job_id: JobId, key: str | None
+    database: Database,
+    cut: Cut[int],
+    *,
+    project_id: ProjectId,
+    job_id: JobId,
+    key: str | None,
+    variant: int | None = None,
 ) -> list[FactProvenance]:
     """Return the texts of facts, token by token, by place of the fact; of one alone with `key`.
 
+    Args:
+        variant: Of several; left out, the recommended one, or the first before there is any.
+
     Raises:
         JobNotFoundError: The project has no such job.
+        VariantNotFoundError: The job has no such variant.
     """
     with database.read() as session:
         job = jobs.get_job(session, job_id, project_id=project_id)
-        return _texts(session, job, cut, key)
+        return _texts(session, job, variants.texts_of(session, job, variant), cut, key)
 
 
 def manifest(

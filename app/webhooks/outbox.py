@@ -24,7 +24,7 @@ BATCH: Final = 500
 _JOBS: Final = table("jobs", column("id"), column("project_id"))
 _MADE: Final = {
     "adapter": table("adapters", column("id"), column("job_id"), column("variant")),
-    "evaluation": table("evaluations", column("id"), column("job_id")),
+    "evaluation": table("evaluations", column("id"), column("job_id"), column("adapter_id")),
 }
 """What this feature must know of the rows of others: whose a job is, and what it has made."""
 
@@ -109,10 +109,17 @@ def _thing_of(session: Session, event: Row[Any]) -> str:
         return str(event.job_id)
     if named := event.data.get(f"{kind}_id"):
         return str(named)
-    made = _MADE[kind]
-    first = select(made.c.id).where(made.c.job_id == event.job_id).order_by(*_first(kind)).limit(1)
-    return str(session.scalars(first).one_or_none() or event.job_id)
+    found = session.scalars(_made_by(kind, event.job_id, event.data.get("variant")).limit(1))
+    return str(found.one_or_none() or event.job_id)
 
 
-def _first(kind: str) -> Sequence[Any]:
-    return [_MADE[kind].c.variant] if kind == "adapter" else [_MADE[kind].c.id]
+def _made_by(kind: str, job_id: JobId, variant: int | None) -> Select[tuple[Any]]:
+    """Select what a job has made, or one of its variants if the event names one."""
+    adapters, made = _MADE["adapter"], _MADE[kind]
+    of_job = select(adapters.c.id).where(adapters.c.job_id == job_id)
+    if variant is not None:
+        of_job = of_job.where(adapters.c.variant == variant)
+    if kind == "adapter":
+        return of_job.order_by(adapters.c.variant)
+    statement = select(made.c.id).where(made.c.job_id == job_id).order_by(made.c.id)
+    return statement if variant is None else statement.where(made.c.adapter_id.in_(of_job))
