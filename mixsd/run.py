@@ -30,6 +30,7 @@ from mixsd.evaluation.recall import answered
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
+from mixsd.known import saved
 from mixsd.machine import kind_of
 from mixsd.models.load import Base
 from mixsd.objectives import opsd
@@ -381,19 +382,8 @@ def outcome_summary(
         "mistakes": judgement.mistakes,
     }
     if plan.training.known_facts == "skip":
-        told["known"] = left_out(known, records, plan)
+        told["known"] = saved(known, records, plan)
     return told if judgement.gate is None else {**told, "gate": judgement.gate.to_json()}
-
-
-def left_out(known: Sequence[Fact], records: Sequence[Supervision], plan: Plan) -> dict[str, Any]:
-    """Return what it saves that known facts are left out: texts, and their tokens by the mean of the others.
-
-    How many rewordings they would have had is taken to be what was asked for.
-    """
-    lengths = [len(record.token_ids) for record in records if record.trainable]
-    targets = most_targets(known, plan)
-    saved = round(sum(lengths) / len(lengths) * targets) if lengths else None
-    return {"left_out": len(known), "targets_saved": targets, "tokens_saved": saved}
 
 
 def _versions() -> dict[str, str]:

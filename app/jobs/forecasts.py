@@ -20,12 +20,13 @@ from app.ids import FactSetId, ProjectId
 from app.jobs.errors import NotEstimableError
 from app.jobs.history import history_of
 from app.jobs.requests import JobCreate
+from app.jobs.variants import variants_of
 from mixsd.errors import ConfigError
 from mixsd.forecast import asking, rates
 from mixsd.forecast.asking import Model
 from mixsd.forecast.rates import Forecast, Seconds
 from mixsd.forecast.shape import disk_of, kind_of
-from mixsd.forecast.work import Work
+from mixsd.forecast.work import Work, together
 from mixsd.models.registry import default_cache
 
 AT_CREATION: Final = 200
@@ -216,11 +217,20 @@ def _work_of(sample: Sample, settings: JsonObject, model: Model, device: str) ->
     key = (sample.fact_set_id, sample.limit, model, device, json.dumps(parts, sort_keys=True))
     found = _REMEMBERED.get(key) if sample.fact_set_id else None
     if found is None:
-        try:
-            plan = asking.plan_of(parts)
-        except ConfigError as error:
-            raise NotEstimableError(str(error)) from None
-        found = asking.work_for(sample.bodies(), sample.n_facts, plan, model, device=device)
+        found = _found_work(sample, parts, model, device)
         if sample.fact_set_id:
             _REMEMBERED.put(key, found)
     return found
+
+
+def _found_work(sample: Sample, parts: JsonObject, model: Model, device: str) -> Work:
+    """Find out what a job has to do: of several variants what they do together, each text made once."""
+    bodies, every = sample.bodies(), []
+    for variant in variants_of(parts["method"]):
+        try:
+            plan = asking.plan_of({**parts, "method": variant.method})
+        except ConfigError as error:
+            raise NotEstimableError(str(error)) from None
+        work = asking.work_for(bodies, sample.n_facts, plan, model, device=device)
+        every.append((work, variant.supervised_by == variant.number))
+    return together(every)

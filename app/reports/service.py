@@ -68,9 +68,7 @@ def _report(session: Session, job: Job, summed_up: Report, facts: int, texts: in
         ledger=LedgerExcerpt(
             total=_judged(summed_up), more=f"/jobs/{job.id}/facts", data=_verdicts(session, job, facts)
         ),
-        provenance=ProvenanceExcerpt(
-            total=with_texts, more=f"/jobs/{job.id}/provenance", data=shown
-        ),
+        provenance=ProvenanceExcerpt(total=with_texts, more=f"/jobs/{job.id}/provenance", data=shown),
     )
 
 

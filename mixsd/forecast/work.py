@@ -1,7 +1,7 @@
 """What each phase of a run has to do, in tokens: a function of facts, settings and model alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mixsd.config import MemitConfig, MixConfig, OpsdConfig, Plan
@@ -105,6 +105,45 @@ def work_of(
             at_once=at_once,
             cached=_cached(seen, plan),
         ),
+    )
+
+
+def together(every: Sequence[tuple[Work, bool]]) -> Work:
+    """Say what several runs over the same facts have to do as variants of one job.
+
+    The base model is loaded and asked once. Trained, judged and packed is each.
+
+    Args:
+        every: Of each run what it would do by itself, and whether its texts are its own: otherwise
+            another one of these makes them.
+    """
+    first = every[0][0]
+    own = [work for work, has_own in every if has_own]
+    all_of_them = [work for work, _ in every]
+    doing = {"preparing": [first], "baseline": [first], "generating": own}
+    phases = tuple(
+        _summed([work.phases[place] for work in doing.get(phase.phase, all_of_them)])
+        for place, phase in enumerate(first.phases)
+    )
+    memories = [work.memory for work in all_of_them if work.memory is not None]
+    largest = max(memories, key=lambda memory: memory.device_at_once, default=None)
+    memory = largest and replace(largest, adapter=sum(each.adapter for each in memories))
+    return replace(
+        first,
+        targets=sum(work.targets for work in own),
+        steps=sum(work.steps for work in all_of_them),
+        phases=phases,
+        memory=memory,
+    )
+
+
+def _summed(parts: Sequence[PhaseWork]) -> PhaseWork:
+    return replace(
+        parts[0],
+        units=sum(part.units for part in parts),
+        read=sum(part.read for part in parts),
+        written=sum(part.written for part in parts),
+        work=sum(part.work for part in parts),
     )
 
 
