@@ -14,6 +14,7 @@ from app.adapters import routes as adapters
 from app.base_models import routes as base_models
 from app.clock import Clock, utc_now
 from app.db.engine import Database, make_engine
+from app.examples import EXAMPLES
 from app.fact_sets import routes as fact_sets
 from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
@@ -79,7 +80,7 @@ def build_app(
     for feature in (fact_sets, base_models, jobs, ledger, adapters, releases, projects, usage, health):
         app.include_router(feature.router)
     docs.install(app)
-    openapi.install(app, FactSetCreate)
+    openapi.install(app, FactSetCreate, examples=EXAMPLES)
     return app
 
 
