@@ -21,6 +21,7 @@ from app.base_models import routes as base_models
 from app.clock import Clock, utc_now
 from app.db.engine import Database, make_engine
 from app.estimates import routes as estimates
+from app.examples import EXAMPLES
 from app.fact_sets import routes as fact_sets
 from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
@@ -150,7 +151,7 @@ def build_app(
     for feature in _FEATURES:
         app.include_router(feature.router)
     docs.install(app)
-    openapi.install(app, FactSetCreate, AdapterManifest, ProgressEvent)
+    openapi.install(app, FactSetCreate, AdapterManifest, ProgressEvent, examples=EXAMPLES)
     return app
 
 

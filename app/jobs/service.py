@@ -249,12 +249,19 @@ def delete_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> N
 
 
 def _show(database: Database, session: Session, jobs: Sequence[Job]) -> list[JobRead]:
-    ids = [job.id for job in jobs]
-    phases = repository.phases_of(session, ids)
-    made = adapters.by_job(session, ids)
+    """Show jobs. What jobs as these cannot have is not asked for: they are polled, so a query counts."""
+    begun = [job.id for job in jobs if job.attempt]
+    phases = repository.phases_of(session, begun) if begun else {}
+    ended = [job.id for job in jobs if job.status is JobStatus.SUCCEEDED]
+    made = adapters.by_job(session, ended) if ended else {}
     queued = [job for job in jobs if job.status is JobStatus.QUEUED]
     places = repository.queue_positions(session, queued, now=database.now(session)) if queued else {}
     return [
-        JobRead.of(job, phases[job.id], adapters=made[job.id], queue_position=places.get(job.id))
+        JobRead.of(
+            job,
+            phases.get(job.id, ()),
+            adapters=made.get(job.id, ()),
+            queue_position=places.get(job.id),
+        )
         for job in jobs
     ]

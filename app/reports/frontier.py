@@ -1,50 +1,18 @@
 """The variants of a job beside each other: what each memorised against what it kept.
 
-It goes by the shape of what the ledger says of them, and is silent about a job with one variant.
+Silent about a job with one variant.
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from markupsafe import Markup
 
+from app.ledger.frontier import Frontier, FrontierPoint
 from app.reports import charts
 from app.reports.charts import Axis
 from app.reports.figures import figure, interval, is_share, suite
 from app.reports.schemas import JobReport
-
-
-class Measured(Protocol):
-    """A score that variants are compared by."""
-
-    suite: str
-    metric: str
-    lower_is_better: bool
-
-
-class Spot(Protocol):
-    """Where a variant stands."""
-
-    variant: int
-    label: str
-    memorised: float | None
-    memorised_low: float | None
-    memorised_high: float | None
-    kept: float | None
-    kept_low: float | None
-    kept_high: float | None
-    on_frontier: bool
-
-
-class Frontier(Protocol):
-    memorised: Measured
-    kept: Measured | None
-    recommended: int
-    why: str
-
-    @property
-    def points(self) -> Sequence[Spot]: ...
-
 
 HEADER: Final = ("variant", "memorised", "interval", "kept", "interval", "on the frontier", "recommended")
 
@@ -53,8 +21,7 @@ _SIZE: Final = (560, 330)
 
 def frontier_of(report: JobReport) -> Frontier | None:
     """Return what the report says of the job's variants; None of a job with one."""
-    found: Frontier | None = getattr(report, "frontier", None)
-    return found
+    return report.frontier
 
 
 def said(frontier: Frontier) -> str:
@@ -125,7 +92,7 @@ def _scales(frontier: Frontier, across: Axis, up: Axis) -> Markup:
     return Markup().join(parts)
 
 
-def _spot(spot: Spot, across: Axis, up: Axis, *, chosen: bool) -> Markup:
+def _spot(spot: FrontierPoint, across: Axis, up: Axis, *, chosen: bool) -> Markup:
     x, y = across.at(spot.kept or 0.0), up.at(spot.memorised or 0.0)
     parts = []
     if spot.kept_low is not None and spot.kept_high is not None:

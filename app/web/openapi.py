@@ -1,5 +1,8 @@
 """The contract as OpenAPI 3.1, with what FastAPI does not add by itself."""
 
+from collections.abc import Mapping
+from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from fastapi import FastAPI
@@ -12,6 +15,7 @@ from app.web.problems import Problem, problems
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _SCHEME: Final = {
     "type": "http",
     "scheme": "bearer",
@@ -25,8 +29,8 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def install(app: FastAPI, *models: type[BaseModel]) -> None:
-    """Add the schemas of `models`, which routes refer to by name, and of problems."""
+def install(app: FastAPI, *models: type[BaseModel], examples: Mapping[str, Any] = _NONE) -> None:
+    """Add the schemas of `models`, which routes refer to by name, of problems, and `examples` by model."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -39,11 +43,40 @@ def install(app: FastAPI, *models: type[BaseModel]) -> None:
             _, more = models_json_schema(named, ref_template=REF_TEMPLATE)
             known = schema["components"]["schemas"]
             schema["components"]["schemas"] = dict(sorted({**more["$defs"], **known}.items()))
+            _exemplify(schema["components"]["schemas"], examples)
             _secure(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _exemplify(schemas: dict[str, Any], examples: Mapping[str, Any]) -> None:
+    """Give models examples that have none, and pages of models one with theirs."""
+    for name, example in examples.items():
+        if name in schemas:
+            schemas[name].setdefault("examples", [deepcopy(example)])
+    for schema in schemas.values():
+        for example in schema.get("examples", []):
+            _put_nulls_back(schema, example, schemas)
+    for name, schema in schemas.items():
+        if name.startswith("Page_"):
+            item = schema["properties"]["data"]["items"]["$ref"].rpartition("/")[2]
+            rows = schemas[item].get("examples", [])
+            schema.setdefault("examples", [{"data": rows[:1], "has_more": False, "next_cursor": None}])
+
+
+def _put_nulls_back(schema: Mapping[str, Any], value: Any, schemas: Mapping[str, Any]) -> None:
+    """Complete an example with the members that must be there: FastAPI takes null out of examples."""
+    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if isinstance(value, list):
+        for item in value:
+            _put_nulls_back(schema.get("items", {}), item, schemas)
+    if isinstance(value, dict):
+        for name in schema.get("required", []):
+            value.setdefault(name, None)
+        for name, member in value.items():
+            _put_nulls_back(schema.get("properties", {}).get(name, {}), member, schemas)
 
 
 def _secure(schema: dict[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 import os
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fastapi import FastAPI
-from sqlalchemy import create_engine, insert, select
+from sqlalchemy import Table, create_engine, select
 
 from app import tables  # noqa: F401  foreign keys resolve only once every table is known
 from app.ids import new_id
@@ -13,7 +13,7 @@ from app.jobs.models import Job
 
 app = FastAPI(openapi_url=None)
 engine = create_engine(os.environ["MIXSD_DATABASE_URL"], pool_size=8, max_overflow=0)
-JOBS: Final = Job.__table__
+JOBS: Final = cast(Table, Job.__table__)
 PROJECT: Final = os.environ["BENCHMARK_PROJECT"]
 
 
@@ -43,5 +43,5 @@ def create_job(body: dict[str, Any]) -> Any:
         "created_at": now,
     }
     with engine.begin() as connection:
-        connection.execute(insert(JOBS).values(row))
+        connection.execute(JOBS.insert().values(row))
     return row

@@ -34,12 +34,13 @@ _HERE: Final = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 
 @dataclass(frozen=True)
 class Team:
-    """A project with jobs that have ended."""
+    """A project with jobs that have ended, and one that runs."""
 
     project_id: str
     key: str
     fact_set_id: str
     job_id: str
+    """The one that runs: such a job is polled."""
 
 
 @contextmanager
@@ -75,7 +76,7 @@ def _running() -> str | None:
 
 
 def a_team(engine: Engine, name: str, n_jobs: int) -> Team:
-    """Make a project with a fact set and `n_jobs` jobs that have succeeded."""
+    """Make a project with a fact set, `n_jobs` jobs that have succeeded, and one that trains."""
     key = create_key_for(
         Database(engine), utc_now, project_name=name, name="bench", scopes=list(Scope), expires_at=None
     )
@@ -84,9 +85,9 @@ def a_team(engine: Engine, name: str, n_jobs: int) -> Team:
         values = {"set": set_id, "project": key.project_id, "n": n_jobs, "model": MODEL}
         connection.execute(text(_FACT_SET), values)
         connection.execute(text(_JOBS), values)
-        job_id = connection.execute(
-            text("SELECT max(id) FROM jobs WHERE project_id = :project"), values
-        ).scalar_one()
+        job_id = new_id("job", now=utc_now())
+        connection.execute(text(_RUNNING), values | {"job": job_id})
+        connection.execute(text(_PHASES), {"job": job_id})
     return Team(key.project_id, key.secret, set_id, job_id)
 
 
@@ -103,6 +104,24 @@ SELECT 'job_' || substr(md5(:project), 1, 8) || lpad(to_hex(n), 24, '0'), :proje
        'mixsd', '{"type": "mixsd"}', '{}', '{}', repeat('0', 64), 'gpu', 0, 'succeeded', 1, false, 20,
        0, 0, 1, 0, 2, now(), 0, now(), now(), now()
 FROM generate_series(1, :n) AS n
+"""
+
+
+_RUNNING: Final = """
+INSERT INTO jobs (id, project_id, metadata, fact_set_id, base_model, method_type, method, training,
+                  evaluation, request_sha256, queue, priority, status, phase, attempt, attempt_open,
+                  attempt_limit, crash_streak, oom_count, fence, progress_mark, event_seq, next_run_at,
+                  min_worker_version, created_at, started_at, heartbeat_at, lease_owner,
+                  lease_expires_at)
+VALUES (:job, :project, '{}', :set, :model, 'mixsd', '{"type": "mixsd"}', '{}', '{}', repeat('0', 64), 'gpu',
+        0, 'running', 'training', 1, true, 20, 0, 0, 1, 0, 2, now(), 0, now(), now(), now(), 'bench:1',
+        now() + interval '1 day')
+"""
+_PHASES: Final = """
+INSERT INTO job_phases (job_id, phase, attempt, fence, done, total, unit, rate, eta_seconds, started_at,
+                        updated_at)
+SELECT :job, phase, 1, 1, 3, 9, 'steps', 1.5, 4.0, now(), now()
+FROM unnest(ARRAY['preparing', 'baseline', 'generating', 'training']) AS phase
 """
 
 

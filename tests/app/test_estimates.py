@@ -15,6 +15,7 @@ from app.jobs.errors import NotEstimableError
 from app.jobs.forecasts import AT_CREATION, Forecaster, sample_of
 from app.jobs.models import JobPhase, Worker
 from app.jobs.requests import JobCreate
+from app.jobs.requests.methods import MixsdMethod
 from app.jobs.states import JobStatus, Phase
 from app.projects.models import DEFAULT_PROJECT
 from app.settings import Settings
@@ -106,6 +107,21 @@ def test_an_estimate_says_what_each_phase_takes_and_stores_nothing(client: TestC
     assert (found["disk"]["model"], found["warnings"]) == (0, [])
     assert found["disk"]["job"] > 0
     assert client.get("/jobs").json()["data"] == client.get("/fact-sets").json()["data"] == []
+
+
+def test_variants_share_what_is_done_once_and_add_up_in_the_rest(client: TestClient) -> None:
+    mixed, plain = {"type": "mixsd", "lam": 0.1}, {"type": "sft"}
+    alone = [by_phase(estimate(client, method=method)) for method in (mixed, plain)]
+
+    found = estimate(client, method=[mixed | {"lam": [0.1, 0.5]}, plain, {"type": "kl"}])
+
+    phases = by_phase(found)
+    for name in ("preparing", "baseline"):
+        assert phases[name]["work"] == alone[0][name]["work"]
+    assert phases["generating"]["units"] == 2 * alone[0]["generating"]["units"] + 3, "kl has the texts of sft"
+    assert phases["evaluating"]["units"] == 4 * alone[0]["evaluating"]["units"]
+    assert (phases["packaging"]["units"], found["steps"]) == (4, phases["training"]["units"])
+    assert found["steps"] > 2 * alone[0]["training"]["units"] + alone[1]["training"]["units"]
 
 
 def test_facts_of_a_set_are_estimated_as_those_that_come_along(client: TestClient) -> None:
@@ -324,6 +340,7 @@ def test_settings_that_only_the_library_refuses_keep_no_job_from_being_made(
 ) -> None:
     """The worker will say what is wrong with them."""
     request = JobCreate.model_validate({**REQUEST, "method": {"type": "mixsd"}})
+    assert isinstance(request.method, MixsdMethod)
     odd = request.model_copy(update={"method": request.method.model_copy(update={"lam": 7.0})})
     forecaster = Forecaster(settings.model_cache, "cpu")
     upload = read_inline(FACTS, max_facts=10)

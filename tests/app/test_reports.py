@@ -5,7 +5,6 @@ import hashlib
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
-from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -15,10 +14,12 @@ from markdown_it import MarkdownIt
 from app.db.engine import Database
 from app.ids import JobId
 from app.jobs.states import JobStatus, Phase
+from app.ledger.frontier import Frontier
 from app.projects.models import DEFAULT_PROJECT
 from app.reports import html, markdown, service
 from app.reports.schemas import JobReport
 from app.storage import LocalStore
+from tests.app.published import a_published_sweep
 from tests.app.reported import (
     SETTINGS,
     Told,
@@ -422,7 +423,7 @@ def swept(database: Database, store: LocalStore) -> JobReport:
     """A report with what the ledger says of three variants."""
     job_id = a_told_job(database, store, FACTS, scores=SCORES).job_id
     report = service.report(database, project_id=DEFAULT_PROJECT, job_id=job_id, facts=1, texts=0)
-    measured = {"suite": "paraphrase", "metric": "accuracy", "lower_is_better": False}
+    measured = {"suite": "paraphrase", "metric": "accuracy", "lower_is_better": False, "base": 0.02}
     spots = [
         {
             "variant": place,
@@ -433,16 +434,24 @@ def swept(database: Database, store: LocalStore) -> JobReport:
             "kept": kept,
             "kept_low": None,
             "kept_high": None,
+            "loss": 0.7 - kept,
+            "within": place == 1,
             "on_frontier": place != 2,
+            "gate": None,
         }
         for place, (lam, memorised, kept) in enumerate([(0.1, 0.9, 0.5), (0.3, 0.7, 0.7), (0.5, 0.2, 0.6)])
     ]
-    frontier = SimpleNamespace(
-        memorised=SimpleNamespace(**measured),
-        kept=SimpleNamespace(**measured | {"suite": "general"}),
-        recommended=1,
-        why="it keeps enough | and learned most",
-        points=[SimpleNamespace(**spot) for spot in spots],
+    frontier = Frontier.model_validate(
+        {
+            "memorised": measured,
+            "kept": measured | {"suite": "general"},
+            "max_drop": 0.05,
+            "knee": 1,
+            "recommended": 1,
+            "rule": "margin",
+            "why": "it keeps enough | and learned most",
+            "points": spots,
+        }
     )
     return report.model_copy(update={"frontier": frontier})
 
@@ -459,9 +468,21 @@ def test_variants_stand_beside_each_other_with_the_one_to_take(swept: JobReport)
 
 
 def test_variants_that_cannot_be_compared_are_listed_without_a_picture(swept: JobReport) -> None:
-    swept.frontier.kept = None  # type: ignore[attr-defined]  # of the copy
+    assert swept.frontier is not None
+    swept.frontier.kept = None
 
     page = Page(html.render(swept))
 
     assert "Recommended: lam 0.3" in page.text
     assert not [told for tag, told in page.tags if tag == "polyline" and told.get("class") == "joined"]
+
+
+def test_provenance_is_that_of_one_variant(client: TestClient, database: Database, store: LocalStore) -> None:
+    job_id = a_published_sweep(database, store).job_id
+
+    def places(**query: int) -> list[int]:
+        return [row["ord"] for row in client.get(f"/jobs/{job_id}/provenance", params=query).json()["data"]]
+
+    assert [places(variant=number) for number in range(4)] == [[0], [1], [2], [2]], "the last share theirs"
+    assert places() == [1], "of the recommended one"
+    assert client.get(f"/jobs/{job_id}/provenance", params={"variant": 5}).status_code == 404

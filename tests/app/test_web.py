@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from sqlalchemy import create_engine, event, text
 
@@ -326,6 +327,19 @@ def test_every_body_has_an_example(api: FastAPI) -> None:
         for media in operation.get("requestBody", {}).get("content", {}).values():
             name = media["schema"].get("$ref", "").rpartition("/")[2]
             assert media.get("example") or schemas[name]["examples"], path
+
+
+def test_every_answer_has_an_example_that_its_schema_takes(api: FastAPI) -> None:
+    document = api.openapi()
+    schemas = document["components"]["schemas"]
+    for path, method, operation in operations(api):
+        for status, answer in operation["responses"].items():
+            name = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+            if status[0] == "2" and name:
+                examples = schemas[name.rpartition("/")[2]].get("examples", [])
+                assert examples, f"{method} {path}: give {name} an example, in app/examples.py"
+                schema = {"$ref": name, "components": document["components"]}
+                OAS31Validator(schema).validate(examples[0])
 
 
 def test_examples_in_the_contract_are_accepted(api: FastAPI, client: TestClient) -> None:

@@ -1,6 +1,7 @@
 """`mixsd jobs` against a service that imitates the API."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -282,3 +283,12 @@ def test_a_file_that_is_no_body_is_named(tmp_path: Path) -> None:
         read_config(tmp_path / "job.toml")
     with pytest.raises(BadRequestError, match="must hold an object"):
         read_config(tmp_path / "job.json")
+
+
+def test_the_shell_completes_commands() -> None:
+    program = str(Path(sys.executable).with_name("mixsd"))
+    asked = {"_MIXSD_COMPLETE": "complete_bash", "COMP_WORDS": "mixsd jobs ca", "COMP_CWORD": "2"}
+
+    done = subprocess.run([program], env=os.environ | asked, capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == ["cancel"]

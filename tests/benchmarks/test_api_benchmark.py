@@ -1,0 +1,20 @@
+"""The benchmark of the API runs: small, and for its shape alone."""
+
+import json
+import subprocess
+import sys
+
+
+def test_the_benchmark_measures_everything() -> None:
+    words = ["--json", "--rounds", "1", "--seconds", "0.3", "--jobs", "300", "--facts", "300"]
+    command = [sys.executable, "-m", "benchmarks.api", *words]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads(done.stdout)
+    ratios = {"get_ratio", "post_ratio", "list_ratio", "upload_facts_per_s"}
+    assert ratios <= figures.keys()
+    assert all(figures[name] > 0 for name in ratios)
+    assert any("Index" in step for step in figures["list_plan"])
+    assert not any("Seq Scan" in step for step in figures["list_plan"])
