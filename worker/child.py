@@ -51,7 +51,7 @@ def environment_for(settings: Settings, environ: Mapping[str, str]) -> dict[str,
     }
     own = {
         f"MIXSD_{name.upper()}": _written(value)
-        for name, value in settings.model_dump(exclude={"redis_url"}).items()
+        for name, value in settings.model_dump(exclude={"redis_url", "inference_token"}).items()
         if value is not None
     }
     return ({} if "OMP_WAIT_POLICY" in kept else _SHORT_WAIT) | kept | own
