@@ -1,9 +1,9 @@
 """HTTP face of asking adapters: parse, call one use case, pass on what the inference process says."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import anyio
 import structlog
@@ -36,6 +36,7 @@ _STREAMS: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 
+T = TypeVar("T")
 Written = Callable[[str, dict[str, Any]], str]
 """Writes an event down: its name and its data."""
 
@@ -63,7 +64,7 @@ async def generate(
     )
     if body.stream:
         return await _streamed(request, inference, ask)
-    answers = await _unless_gone(request, inference, ask)
+    answers = await _unless_gone(request, lambda: _answers(process.events(inference, ask)))
     return Generated(
         adapter_id=adapter_id,
         base_model=ask.adapter.base_model,
@@ -72,32 +73,33 @@ async def generate(
     )
 
 
-async def _unless_gone(request: Request, inference: Inference, ask: Ask) -> list[Answer]:
-    """Return all answers. If the client goes away meanwhile the ask is given up."""
-    answers: list[Answer] = []
+async def _answers(said: AsyncGenerator[Event]) -> list[Answer]:
+    async with aclosing(said):
+        return [event async for event in said if isinstance(event, Answer)]
+
+
+async def _unless_gone(request: Request, wait: Callable[[], Awaitable[T]]) -> T:
+    """Return what is waited for. If the client goes away meanwhile that is given up."""
+    found: list[T] = []
     failed: AppError | None = None
-    gone = False
     async with anyio.create_task_group() as tasks:
 
         async def watch() -> None:
-            nonlocal gone
             while (await request.receive())["type"] != "http.disconnect":
                 pass
-            gone = True
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(watch)
         try:
-            async with aclosing(process.events(inference, ask)) as said:
-                answers += [event async for event in said if isinstance(event, Answer)]
+            found.append(await wait())
         except AppError as error:  # raised here, it would come out as a group
             failed = error
         tasks.cancel_scope.cancel()
-    if gone:
-        raise InferenceUnavailableError("the client is gone")
     if failed is not None:
         raise failed
-    return answers
+    if not found:
+        raise InferenceUnavailableError("the client is gone")
+    return found[0]
 
 
 async def _streamed(request: Request, inference: Inference, ask: Ask) -> Response:
@@ -105,7 +107,7 @@ async def _streamed(request: Request, inference: Inference, ask: Ask) -> Respons
     as_lines = _NDJSON in request.headers.get("accept", "")
     said = process.events(inference, ask)
     try:
-        first = await _first_of(said)
+        first = await _unless_gone(request, lambda: _first_of(said))
     except BaseException:
         await said.aclose()
         raise

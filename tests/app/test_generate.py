@@ -339,12 +339,25 @@ def wait_for(done: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def test_a_client_that_does_not_wait_for_the_first_piece_ends_the_asking(
+    api: FastAPI, url: str, played: Played
+) -> None:
+    played.says, played.hangs = [[]], True
+    body, patience = {"prompts": ["Who?"], "stream": True}, httpx2.Timeout(60, read=0.5)
+
+    with serving(api) as served:
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.post(f"{served}{url}", json=body, timeout=patience)
+        wait_for(played.left.is_set)
+
+
 def test_a_client_that_leaves_a_stream_ends_the_asking(api: FastAPI, url: str, played: Played) -> None:
     played.says, played.hangs = [[a_delta("Oda")]], True
     body = {"prompts": ["Who?"], "stream": True}
 
     with serving(api) as served, httpx2.stream("POST", f"{served}{url}", json=body, timeout=60) as answer:
-        assert next(answer.iter_lines()) == "event: delta"
+        lines = answer.iter_lines()  # to let go of them would leave the stream
+        assert next(lines) == "event: delta"
         assert not played.left.is_set()
         answer.close()
         wait_for(played.left.is_set)

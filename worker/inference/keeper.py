@@ -24,6 +24,7 @@ LOG_BYTES: Final = 1_000_000
 """Size at which a log makes room for a new one, beside which it stays until the next time."""
 _PATIENCE: Final = 10.0
 """Seconds in which it ends once its input does."""
+_CONNECT: Final = 1.0
 
 
 class Keeper:
@@ -37,7 +38,7 @@ class Keeper:
         self._environ = environ
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._url = ""
+        self._port = 0
 
     @property
     def pid(self) -> int | None:
@@ -50,35 +51,35 @@ class Keeper:
         """Return where the process listens, which it may be about to. Starts it if it does not run."""
         token = self._settings.inference_token or shared_token(self._settings.data_dir)
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
+            if not self._is_there():
                 self._start()
-            return Address(self._url, token)
+            return Address(f"http://127.0.0.1:{self._port}", token)
 
     def stop(self) -> None:
         """End the process; it is not started again by itself."""
         with self._lock:
             process, self._process = self._process, None
-        if process is None:
-            return
-        with suppress(OSError):
-            if process.stdin is not None:
-                process.stdin.close()
-        try:
-            process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            _end(process)
+
+    def _is_there(self) -> bool:
+        """Say whether the process takes requests. One that is about to end does not, and is waited for."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return False
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), _CONNECT):
+            return True
+        _end(process)
+        return False
 
     def _start(self) -> None:
         if self._process is not None:
+            _end(self._process)
             log.info("inference.ended", pid=self._process.pid, status=self._process.returncode)
-            if self._process.stdin is not None:
-                self._process.stdin.close()
         # A new socket each time: one that a dead process held would keep callers waiting in it.
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, self._log() as output:
             environment = environment_for(self._settings, self._environ)
-            if self._settings.inference_token:
-                environment["MIXSD_INFERENCE_TOKEN"] = self._settings.inference_token
+            environment["MIXSD_INFERENCE_TOKEN"] = self._settings.inference_token
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.inference", "--socket", str(listener.fileno())],
                 stdin=subprocess.PIPE,
@@ -88,7 +89,7 @@ class Keeper:
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
             )
-            self._url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            self._port = int(listener.getsockname()[1])
         log.info("inference.started", pid=self._process.pid)
 
     def _log(self) -> IO[bytes]:
@@ -96,3 +97,15 @@ class Keeper:
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_name("inference.old.log"))
         return path.open("ab")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the input of a process, at which it ends; by force if it does not."""
+    with suppress(OSError):
+        if process.stdin is not None:
+            process.stdin.close()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,11 +1,10 @@
-"""The inference process of one machine: real, but with an idle time so short that nothing has to be asked."""
+"""The inference process of one machine: a real one, which is asked nothing."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx2
@@ -24,43 +23,41 @@ def wait_for(done: Callable[[], object]) -> None:
 
 @pytest.fixture
 def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    keeper = Keeper(Settings(data_dir=tmp_path / "data", device="cpu"))
+    """One whose process finds at once that nobody asks anything."""
+    keeper = Keeper(Settings(data_dir=tmp_path, device="cpu", inference_idle=timedelta(milliseconds=1)))
     yield keeper
     keeper.stop()
 
 
-def test_it_starts_on_first_use_and_again_after_its_end(keeper: Keeper) -> None:
+def test_it_starts_on_first_use_and_again_after_it_ended_for_want_of_work(keeper: Keeper) -> None:
     assert keeper.pid is None
 
-    first = keeper.address()
-    pid = keeper.pid
+    first, pid = keeper.address(), keeper.pid
+
     assert pid is not None
-    assert keeper.address() == first
-    assert httpx2.get(f"{first.url}/healthz", timeout=120).json() == {"status": "ok"}
-    refused = httpx2.post(f"{first.url}/generate", json={}, headers={"Authorization": "Bearer wrong"})
-    assert refused.status_code == 401
-
-    os.kill(pid, signal.SIGKILL)
     wait_for(lambda: keeper.pid is None)
-
     second = keeper.address()
     assert keeper.pid not in {None, pid}
     assert (second.token, second.url != first.url) == (first.token, True)
 
 
-def test_it_ends_when_whoever_started_it_does(tmp_path: Path) -> None:
+def test_it_serves_this_machine_and_ends_when_whoever_started_it_does(tmp_path: Path) -> None:
     code = (
         "import time; from app.settings import Settings; from worker.inference.keeper import Keeper; "
-        f"keeper = Keeper(Settings(data_dir={str(tmp_path)!r}, device='cpu')); keeper.address(); "
-        "print('pid', keeper.pid, flush=True); time.sleep(600)"
+        f"keeper = Keeper(Settings(data_dir={str(tmp_path)!r}, device='cpu')); url = keeper.address().url; "
+        "assert keeper.address().url == url; print('at', keeper.pid, url, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pid = int(next(line for line in parent.stdout if line.startswith("pid ")).split()[1])
+        _, pid, url = next(line for line in parent.stdout if line.startswith("at ")).split()
+        try:
+            assert httpx2.get(f"{url}/healthz", timeout=120).json() == {"status": "ok"}
+            refused = httpx2.post(f"{url}/generate", json={}, headers={"Authorization": "Bearer wrong"})
+            assert refused.status_code == 401
+        finally:
+            parent.kill()
 
-        parent.kill()
-
-    wait_for(lambda: not _runs(pid))
+    wait_for(lambda: not _runs(int(pid)))
 
 
 def _runs(pid: int) -> bool:
