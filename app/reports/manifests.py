@@ -13,7 +13,7 @@ from app.reports.schemas import (
     JobManifest,
     JobRequest,
     ManifestAdapter,
-    ManifestFacts,
+    RunFacts,
     ManifestModel,
     PhaseDigests,
 )
@@ -56,7 +56,7 @@ def manifest_of(
             "repeatable": available and revision is not None,
             "request": request_of(job, revision),
             "request_sha256": job.request_sha256,
-            "facts": ManifestFacts(
+            "facts": RunFacts(
                 fact_set_id=fact_set.id, n=fact_set.n_facts, sha256=fact_set.sha256, available=available
             ),
             "base_model": ManifestModel.model_validate(

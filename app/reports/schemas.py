@@ -174,7 +174,7 @@ class JobRequest(BaseModel):
     metadata: dict[str, str]
 
 
-class ManifestFacts(BaseModel):
+class RunFacts(BaseModel):
     fact_set_id: FactSetId
     n: int
     sha256: Annotated[str, Field(description="Of the canonical form of the facts.")]
@@ -236,7 +236,7 @@ class JobManifest(BaseModel):
     ]
     request: JobRequest
     request_sha256: Annotated[str, Field(description="Of the settings and facts as they were sent.")]
-    facts: ManifestFacts
+    facts: RunFacts
     base_model: ManifestModel
     supervision_sha256: str | None
     suites: ManifestSuites | None

@@ -1,7 +1,7 @@
 """What a job would take: asked before it is sent, kept with it, and learned from those that have ended."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from app.db.engine import Database
 from app.fact_sets.reading import read_inline
-from app.ids import JobId, new_id
+from app.ids import JobId, WorkerId, new_id
 from app.jobs.errors import NotEstimableError
 from app.jobs.forecasts import AT_CREATION, Forecaster, sample_of
 from app.jobs.models import JobPhase, Worker
@@ -36,6 +36,22 @@ PHASES = [phase.value for phase in Phase]
 def settings(settings: Settings, tiny_cache: Path) -> Settings:
     update = {"model_cache": tiny_cache, "allowed_models": ("tiny/random", "owner/model"), "device": "cpu"}
     return settings.model_copy(update=update)
+
+
+def a_worker(name: str, seen: datetime) -> Worker:
+    return Worker(
+        id=WorkerId(name),
+        host="h",
+        pid=1,
+        version=1,
+        release="0.1.0",
+        device="cpu",
+        capacity=0,
+        gpus=[],
+        job_id=None,
+        started_at=seen,
+        heartbeat_at=seen,
+    )
 
 
 def estimate(client: TestClient, **changes: Any) -> dict[str, Any]:
@@ -282,9 +298,7 @@ def test_the_queue_says_when_it_would_start(client: TestClient, database: Databa
     unknown = estimate(client)["queue"]
     for number, seen in enumerate((now, now, now - timedelta(days=1))):
         with database.begin() as session:
-            session.add(
-                Worker(id=f"w{number}", host="h", version=1, status="idle", job_id=None, heartbeat_at=seen)
-            )
+            session.add(a_worker(f"wrk_{number}", seen))
 
     two = estimate(client)["queue"]
     last = estimate(client, priority=-10)["queue"]
@@ -299,7 +313,7 @@ def test_the_queue_says_when_it_would_start(client: TestClient, database: Databa
 
 def test_workers_that_are_silent_are_warned_of(client: TestClient, database: Database) -> None:
     with database.begin() as session:
-        session.add(Worker(id="w", host="h", version=1, status="idle", job_id=None, heartbeat_at=NOW))
+        session.add(a_worker("wrk_0", NOW))
     with database.read() as session:
         assert database.now(session) - NOW > timedelta(hours=1)
 
