@@ -103,7 +103,9 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     engine.dispose()
 
 
-def valid_input_is_refused_for_a_reason(context: CheckContext, response: Response, case: Case) -> bool | None:
+def valid_input_is_refused_for_a_reason(
+    context: CheckContext, response: Response, case: Case[Any]
+) -> bool | None:
     """Check as schemathesis does, but for refusals by rules that no schema can express."""
     if _is_read_otherwise(case.body):
         return None
@@ -124,7 +126,7 @@ def valid_input_is_refused_for_a_reason(context: CheckContext, response: Respons
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_no_input_breaks_the_contract(case: Case, secret: str) -> None:
+def test_no_input_breaks_the_contract(case: Case[Any], secret: str) -> None:
     case.call_and_validate(
         headers={"Authorization": f"Bearer {secret}"},
         additional_checks=[valid_input_is_refused_for_a_reason],
