@@ -237,6 +237,23 @@ def queue_positions(session: Session, jobs: Sequence[Job], *, now: datetime) -> 
     return {job_id: place for job_id, place in places.items() if place <= FARTHEST_PLACE}
 
 
+def place_of_due(session: Session, job: Job, *, now: datetime) -> int | None:
+    """Return what `queue_positions` says of one queued job that is due: by counting those ahead of it.
+
+    They are counted up to `FARTHEST_PLACE`, which costs less than to put them in order.
+    """
+    before = tuple_(Job.next_run_at, Job.id) < (job.next_run_at, job.id)
+    ahead = select(Job.id).where(
+        Job.status == JobStatus.QUEUED,
+        Job.queue == job.queue,
+        Job.next_run_at <= now,
+        (Job.priority > job.priority) | ((Job.priority == job.priority) & before),
+    )
+    some = ahead.limit(FARTHEST_PLACE).subquery()
+    place = session.scalars(select(func.count()).select_from(some)).one() + 1
+    return place if place <= FARTHEST_PLACE else None
+
+
 def _in_order(queue: str, when: ColumnElement[bool]) -> Subquery:
     """Return the first jobs of a queue with their places, as the index for claims has them."""
     order = (Job.priority.desc(), Job.next_run_at, Job.id)

@@ -70,7 +70,7 @@ def create_job(
         job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
         job.forecast = forecast
         repository.add_job(session, job, now=now)
-        place = repository.queue_positions(session, [job], now=now).get(job.id)
+        place = repository.place_of_due(session, job, now=now)
         shown = JobRead.of(job, [], adapters=[], queue_position=place)
     log.info("job.created", job_id=job.id, fact_set_id=fact_set.id)
     return shown

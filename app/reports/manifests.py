@@ -13,9 +13,9 @@ from app.reports.schemas import (
     JobManifest,
     JobRequest,
     ManifestAdapter,
-    RunFacts,
     ManifestModel,
     PhaseDigests,
+    RunFacts,
 )
 from app.storage import ArtifactStore
 

@@ -373,6 +373,21 @@ def test_a_bad_change_is_refused_with_a_pointer(
     assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
 
 
+@pytest.mark.parametrize("priority", [9, 5, 0, -1])
+def test_a_new_job_is_told_the_place_that_it_is_listed_with(
+    client: TestClient, database: Database, priority: int
+) -> None:
+    fact_set = a_fact_set(database)
+    for changes in ({}, {"priority": 5}, {"priority": 5, "next_run_at": NOW + timedelta(days=36500)}):
+        a_job(database, fact_set.id, **changes)
+    request = {"base_model": "owner/model", "fact_set_id": fact_set.id, "method": {"type": "sft"}}
+
+    made = client.post("/jobs", json=request | {"priority": priority}).json()
+
+    assert made["queue_position"] == {9: 1, 5: 2, 0: 3, -1: 3}[priority]
+    assert client.get(f"/jobs/{made['id']}").json() == made
+
+
 def test_places_in_the_queue_are_those_of_claims(client: TestClient, database: Database) -> None:
     fact_set = a_fact_set(database)
 
