@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import cache
 from typing import Final
 
 import httpx2
@@ -56,7 +57,7 @@ async def events(inference: Inference, ask: Ask) -> AsyncGenerator[Event]:
 async def _said(address: Address, ask: Ask) -> AsyncGenerator[Event]:
     # No proxy of the environment: the way leads over loopback, or through a network of one's own.
     patience = httpx2.Timeout(_SILENCE, connect=_CONNECT)
-    verify = ssl.create_default_context() if address.url.startswith("https:") else False
+    verify = _trusted() if address.url.startswith("https:") else False
     async with (
         httpx2.AsyncClient(timeout=patience, trust_env=False, verify=verify) as client,
         client.stream(
@@ -76,6 +77,12 @@ async def _said(address: Address, ask: Ask) -> AsyncGenerator[Event]:
             if event.type == "done":
                 return
     raise httpx2.RemoteProtocolError("the answer ended in the middle")
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return whom to trust; reading that takes a while, so it is done once."""
+    return ssl.create_default_context()
 
 
 def _event(line: str) -> Event:
