@@ -221,7 +221,10 @@ def test_a_service_that_stays_away_is_given_up() -> None:
 
 def test_ctrl_c_leaves_the_job_running_and_says_so(url: str, fake: FakeRemote) -> None:
     fake.polls = -1000  # stays queued
-    command = [sys.executable, "-m", "mixsd", "jobs", "watch", JOB, "--url", url]
+    # A shell has what it runs in the background ignore Ctrl-C, and so has what that starts.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-c", f"{heeds}from mixsd.cli import cli; cli()"]
+    command += ["jobs", "watch", JOB, "--url", url]
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120

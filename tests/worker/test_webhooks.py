@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from datetime import timedelta
 from io import BufferedIOBase
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import select, update
@@ -34,7 +35,9 @@ from tests.factories import NOW, a_fact_set, a_job
 from tests.worker.receiver import Answer, Receiver, receiving
 from worker.housekeeping import clear_deliveries
 from worker.webhooks.posting import KEPT, Poster
-from worker.webhooks.postman import LANES, Postman
+from worker.webhooks.postman import LANES, LANES_OF_ONE, Postman
+
+T = TypeVar("T")
 
 LOOPBACK = Rules(("127.0.0.0/8",), http=True)
 GIVE_UP = timedelta(days=3)
@@ -706,3 +709,26 @@ def test_a_reaped_job_is_told_of_too(desk: Desk, receiver: Receiver) -> None:
 
     kinds = [(message["type"], message["data"]["id"]) for message in receiver.messages(hook.secret)]
     assert sorted(kinds) == [("job.failed", job_id), ("job.started", job_id)]
+
+
+class AtOnce(Executor):
+    """Has done what it is given before it answers."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def test_a_lane_that_is_done_at_once_is_given_back(desk: Desk, receiver: Receiver) -> None:
+    webhook = desk.hook(receiver.url)
+    poster = Poster(LOOPBACK, timeout=timedelta(seconds=5))
+    postman = Postman(desk.database, poster, give_up=GIVE_UP, pool=AtOnce())
+    for _ in range(LANES_OF_ONE + 1):
+        desk.cancelled_job()
+        tick = threading.Thread(target=postman.tick, daemon=True)
+        tick.start()
+        tick.join(60)
+        assert not tick.is_alive()
+
+    assert {delivery.status for delivery in desk.deliveries(webhook.id)} == {DeliveryStatus.DELIVERED}

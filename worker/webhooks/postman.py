@@ -6,8 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Final, Self
 
 import structlog
@@ -53,6 +54,7 @@ class Postman:
         lanes: int = LANES,
         chance: Callable[[], float] = random.random,
         ticks: Callable[[], float] = time.monotonic,
+        pool: Executor | None = None,
     ) -> None:
         self._database = database
         self._poster = poster
@@ -60,7 +62,7 @@ class Postman:
         self._lanes = lanes
         self._chance = chance
         self._ticks = ticks
-        self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="postman")
+        self._pool = pool or ThreadPoolExecutor(lanes, thread_name_prefix="postman")
         self._lock = threading.Lock()
         self._busy: Counter[WebhookId] = Counter()
         self._served: dict[WebhookId, float] = {}
@@ -114,13 +116,16 @@ class Postman:
         """Serve the webhooks that have waited longest, each in as many lanes as it may have."""
         with self._database.read() as session:
             due = sending.due_webhooks(session, now=self._database.now(session))
+        opened = []
         with self._lock:
             for webhook_id in self._chosen(due):
                 self._busy[webhook_id] += 1
                 self._served[webhook_id] = self._ticks()
                 future = self._pool.submit(self._serve, webhook_id)
                 self._under_way.add(future)
-                future.add_done_callback(lambda done, of=webhook_id: self._give_back(done, of))  # type: ignore[misc]
+                opened.append((future, webhook_id))
+        for future, webhook_id in opened:  # without the lock: one that is done is given back here and now
+            future.add_done_callback(partial(self._give_back, webhook_id=webhook_id))
 
     def _chosen(self, due: Sequence[tuple[WebhookId, bool]]) -> Sequence[WebhookId]:
         """Return whom to open lanes for, once for each lane: first one lane each, then a second."""
