@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.api.load import Asked, latencies
-from tests.e2e.service import TRAINING, serving
+from tests.e2e.service import TRAINING, Service, serving
 from tests.fixtures.tiny import register_tiny
 from worker.runner import PIPELINE
 
@@ -16,7 +16,7 @@ _FOR_EVER: Final = 1_000_000
 
 
 def polling(seconds: float) -> dict[str, Any]:
-    """Poll a job of a tiny model while `mixsd up` trains it, on SQLite; it is cancelled afterwards."""
+    """Measure it on a service of its own, `mixsd up` on SQLite, with a tiny model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         register_tiny(folder / "models")
@@ -28,14 +28,21 @@ def polling(seconds: float) -> dict[str, Any]:
             "MIXSD_RATE_LIMIT": "0",
         }
         with serving("up", environment, folder) as (service, _):
-            job_id = service.submit(training={**TRAINING, "min_steps": _FOR_EVER})
-            service.until_in(job_id, "training")
-            asked = Asked(service.url, f"/jobs/{job_id}")
-            taken = latencies(asked, connections=CONNECTIONS, seconds=seconds)
-            if service.read(f"/jobs/{job_id}")["phase"] != "training":
-                raise RuntimeError("the job did not train all the while")
-            service.call("POST", f"/jobs/{job_id}/cancel", status=202)
-            service.ended(job_id)
+            return polling_on(service, seconds)
+
+
+def polling_on(service: Service, seconds: float) -> dict[str, Any]:
+    """Have a service train a job, poll that, and cancel it."""
+    job_id = service.submit(training={**TRAINING, "min_steps": _FOR_EVER}, priority=10)
+    service.until_in(job_id, "training")
+    try:
+        asked = Asked(service.url, f"/jobs/{job_id}")
+        taken = latencies(asked, connections=CONNECTIONS, seconds=seconds)
+        if service.read(f"/jobs/{job_id}")["phase"] != "training":
+            raise RuntimeError("the job did not train all the while")
+    finally:
+        service.call("POST", f"/jobs/{job_id}/cancel", status=202)
+    service.ended(job_id)
     return {
         "polling_p50_ms": round(statistics.median(taken) * 1000, 1),
         "polling_p99_ms": round(statistics.quantiles(taken, n=100)[98] * 1000, 1),

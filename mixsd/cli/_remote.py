@@ -33,6 +33,9 @@ Key = Annotated[str, typer.Option(envvar="MIXSD_API_KEY", show_default=False, he
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or of lists a line a row.")]
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+VariantNumber = Annotated[
+    int | None, typer.Option("--variant", min=0, help="Of a job that makes several adapters: which, from 0.")
+]
 
 HERE: Final = "http://127.0.0.1:8000"
 WIDTH: Final = 140

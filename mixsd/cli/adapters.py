@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mixsd.cli._remote import AWAY, HERE, REFUSED, AsJson, Key, Url, asking, put, put_row, say, show
+from mixsd.cli._remote import (
+    AWAY,
+    HERE,
+    REFUSED,
+    AsJson,
+    Key,
+    Url,
+    VariantNumber,
+    asking,
+    put,
+    put_row,
+    say,
+    show,
+)
 
 if TYPE_CHECKING:
     from mixsd.cli.client import Client, RefusedError
@@ -47,6 +60,7 @@ def list_adapters(
 def pull(
     adapter: AdapterId,
     to: Annotated[Path | None, typer.Option(help="Folder to make; else one named by the adapter.")] = None,
+    variant: VariantNumber = None,
     url: Url = HERE,
     key: Key = "",
     *,
@@ -63,7 +77,7 @@ def pull(
 
         from mixsd.cli.pull import pull as fetch
 
-        adapter_id = _adapter_of(client, adapter)
+        adapter_id = _adapter_of(client, adapter, variant)
         folder = to or Path(adapter_id)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         console = Console(stderr=True)
@@ -82,6 +96,7 @@ def try_adapter(
     adapter: AdapterId,
     questions: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="What to ask.")],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Cap of an answer.")] = 128,
+    variant: VariantNumber = None,
     url: Url = HERE,
     key: Key = "",
     *,
@@ -97,7 +112,7 @@ def try_adapter(
 
     body = {"prompts": questions, "compare_base": not alone, "max_new_tokens": max_new_tokens}
     with asking(url, key) as client:
-        adapter_id = _adapter_of(client, adapter)
+        adapter_id = _adapter_of(client, adapter, variant)
         try:
             if stream:
                 pieces = client.generate_by_pieces(adapter_id, body)
@@ -146,13 +161,18 @@ def _say_if_it_cannot_be_asked(error: "RefusedError") -> None:
         raise typer.Exit(AWAY)
 
 
-def _adapter_of(client: "Client", name: str) -> str:
-    """Return the id of an adapter, given that or the id of its job."""
+def _adapter_of(client: "Client", name: str, variant: int | None) -> str:
+    """Return the id of an adapter, given that or the id of its job: of several, the recommended one."""
     if not name.startswith("job_"):
+        if variant is not None:
+            say("mixsd: --variant goes with the id of a job: an adapter has none [bad_request]")
+            raise typer.Exit(REFUSED)
         return name
     job = client.job(name)
-    if not job.get("adapter_id"):
-        say(f"mixsd: job {name} is {job['status']} and has no adapter")
+    made = {each["variant"]: each["adapter_id"] for each in job.get("variants") or ()}
+    found: str | None = job.get("adapter_id") if variant is None else made.get(variant)
+    if not found:
+        which = "" if variant is None else f" of variant {variant}"
+        say(f"mixsd: job {name} is {job['status']} and has no adapter{which}")
         raise typer.Exit(REFUSED)
-    found: str = job["adapter_id"]
     return found

@@ -121,13 +121,14 @@ def _streamed_or_asked(client: Client, path: str, sleep: Callable[[float], None]
     failures = 0
     while True:
         headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
+        is_over = False
         try:
             with client.stream(path, headers=headers | reader.headers()) as answer:
-                streams = EVENT_STREAM in answer.headers.get("content-type", "")
-                if not streams and answer.status_code != _NOTHING_FOLLOWS:
+                is_over = answer.status_code == _NOTHING_FOLLOWS
+                if EVENT_STREAM not in answer.headers.get("content-type", "") and not is_over:
                     break
                 for event in reader.events(answer.iter_lines()):
-                    failures = 0
+                    failures, is_over = 0, _ends(event) if event else is_over
                     yield event
         except (RefusedError, UnreachableError) as error:
             if isinstance(error, RefusedError) and error.problem.get("code") == _NO_ROOM:
@@ -139,7 +140,8 @@ def _streamed_or_asked(client: Client, path: str, sleep: Callable[[float], None]
             failures += 1  # it ended though the job has not
             if failures > RECONNECTS:
                 break
-        yield None
+        if is_over:  # else the service may just be gone, and the next stream will tell
+            yield None
         sleep(reader.retry)
     yield from _asked(client, path, sleep)
 

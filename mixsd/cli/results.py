@@ -15,6 +15,7 @@ from mixsd.cli._remote import (
     JobId,
     Key,
     Url,
+    VariantNumber,
     asking,
     left_alone,
     put,
@@ -30,10 +31,6 @@ results = typer.Typer()
 
 METRICS: Final = ("name", "step", "value", "variant", "phase", "attempt", "at")
 """Columns of the table of metrics."""
-
-VariantNumber = Annotated[
-    int | None, typer.Option(min=0, help="Of a job that makes several adapters: which, from 0.")
-]
 
 
 class Form(StrEnum):

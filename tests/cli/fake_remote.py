@@ -15,7 +15,7 @@ FILES: Final = {
     "weights/adapter_model.safetensors": bytes(range(256)) * 40,
 }
 _SECONDS: Final = {"p50": 1.0, "p90": 4.0, "basis": "history", "n": 3}
-ESTIMATE: Final = {
+ESTIMATE: Final[dict[str, Any]] = {
     "facts": 6,
     "sampled": 6,
     "counted_by": "tokenizer",
@@ -54,6 +54,7 @@ class FakeRemote(FakeService):
         self.inference: dict[str, Any] | JSONResponse | None = None
         self.pieces: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
+        self.paths: list[str] = []
         self.queries: list[dict[str, str]] = []
         self.acted: list[tuple[str, Any]] = []
         self.resumed_from: list[str | None] = []
@@ -212,6 +213,7 @@ def _add_adapters(app: FastAPI, fake: FakeRemote) -> None:
     @app.post("/adapters/{adapter_id}/generate")
     def generate(adapter_id: str, body: dict[str, Any]) -> Any:
         fake.asked.append(body)
+        fake.paths.append(adapter_id)
         if fake.inference is None:
             return a_problem(503, "inference_unavailable", "no inference process runs")
         if body.get("stream") and not isinstance(fake.inference, Response):

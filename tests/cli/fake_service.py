@@ -34,6 +34,7 @@ class FakeService:
         self.cancelled = False
         self.archive = an_archive()
         self.report = a_report()
+        self.variants: list[dict[str, Any]] = []
 
     def job(self) -> dict[str, Any]:
         done = self.polls >= len(UNITS)
@@ -56,6 +57,7 @@ class FakeService:
             "terminal": status in {"failed", "succeeded", "cancelled"},
             "progress": progress,
             "adapter_id": "adp_1" if status == "succeeded" else None,
+            "variants": self.variants,
             "error": error if status == "failed" else None,
         }
 

@@ -117,6 +117,19 @@ def test_a_job_without_an_adapter_is_named(url: str) -> None:
     assert "job job_1 is queued and has no adapter" in result.stderr
 
 
+def test_the_adapter_of_a_variant_is_found_by_its_job(url: str, fake: FakeRemote) -> None:
+    fake.variants = [{"variant": number, "adapter_id": f"adp_{number + 1}"} for number in range(2)]
+    fake.inference = {"adapter_id": "adp_2", "answers": []}
+
+    found = run(url, "try", JOB, "Who?", "--variant", "1", "--json")
+    missing = run(url, "try", JOB, "Who?", "--variant", "2")
+    twice = run(url, "try", "adp_1", "Who?", "--variant", "1")
+
+    assert (found.exit_code, fake.paths) == (0, ["adp_2"])
+    assert (missing.exit_code, "has no adapter of variant 2" in missing.stderr) == (2, True)
+    assert (twice.exit_code, "goes with the id of a job" in twice.stderr) == (2, True)
+
+
 def said(text: str, reason: str = "stop") -> dict[str, Any]:
     return {"text": text, "finish_reason": reason, "tokens": 3}
 

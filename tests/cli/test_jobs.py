@@ -265,13 +265,14 @@ def test_logs_and_metrics_are_printed_as_text_csv_or_lines_of_json(url: str, fak
 def test_a_stream_is_taken_up_behind_the_last_event_when_it_breaks_off(url: str, fake: FakeRemote) -> None:
     fake.streams = [[an_event(1), an_event(2), a_progress(3)], [an_event(2), an_event(3)]]
     fake.stored = [an_event(number) for number in (1, 2, 3)]
-    fake.polls = 2  # still runs when the first stream breaks off
+    fake.polls = before = 3
 
     with Client(url) as client:
         seqs = [event["seq"] for event in followed(client, JOB, sleep=lambda _: None)]
 
     assert seqs == [1, 2, 3]
-    assert fake.resumed_from == [None, "2"]
+    assert fake.resumed_from == [None, "2", "3"]
+    assert fake.polls == before + 1, "a service that is gone for a while is not asked for the job"
 
 
 def test_events_of_a_job_that_ended_while_its_stream_was_broken_are_not_lost(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from benchmarks.api.training import polling_on
 from mixsd.cli import cli
 from tests.e2e.service import EVALUATION, FACTS, METHOD, TRAINING, Service
 
@@ -140,3 +141,10 @@ def test_the_command_line_reads_what_a_job_has_made(
     files = service.read(f"/adapters/{json.loads(listed)['id']}/files")["data"]
     assert {path.name for path in folder.iterdir()} == {file["path"] for file in files}
     assert (refused.exit_code, "illegal_transition" in refused.stderr) == (2, True)
+
+
+def test_polls_are_measured_while_a_job_trains(service: Service) -> None:
+    found = polling_on(service, seconds=0.3)
+
+    assert set(found) == {"polling_p50_ms", "polling_p99_ms", "polling_per_s"}
+    assert found["polling_per_s"] > 0
