@@ -143,4 +143,5 @@ def _sse(name: str, data: dict[str, Any]) -> str:
 
 
 def _line(name: str, data: dict[str, Any]) -> str:
-    return f"{json.dumps({'type': name, **data})}\n"
+    # The name goes last: a problem document has a `type` of its own.
+    return f"{json.dumps({**data, 'type': name})}\n"

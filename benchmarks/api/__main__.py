@@ -16,7 +16,8 @@ from sqlalchemy.dialects import postgresql
 from app.db.engine import make_engine
 from app.db.lists import Cut, cut_by
 from app.jobs.models import Job
-from benchmarks import intake
+from benchmarks import intake, sse
+from benchmarks.api import training
 from benchmarks.api.load import Asked, latencies
 from benchmarks.api.setting import FEW, MODEL, Team, a_team, database, served, workers_of
 
@@ -31,10 +32,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="Of a round.")
     parser.add_argument("--jobs", type=int, default=100_000, help="In the long list.")
     parser.add_argument("--facts", type=int, default=100_000, help="In the upload.")
+    parser.add_argument("--clients", type=int, default=500, help="Streams of events. 0: none.")
+    parser.add_argument("--polling", type=float, default=10.0, help="Seconds, while a job trains. 0: none.")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, database() as url:
         figures = measure(url, Path(folder), asked)
+    if asked.clients:
+        figures |= streams(asked.clients)
+    if asked.polling:
+        figures |= training.polling(asked.polling)
     if asked.json:
         print(json.dumps(figures, indent=2))
         return
@@ -118,6 +125,20 @@ def lists(api: str, few: Team, many: Team, asked: argparse.Namespace) -> dict[st
         "list_few_ms": round(short * 1000, 1),
         "list_many_ms": round(long * 1000, 1),
         "list_jobs": [FEW, asked.jobs],
+    }
+
+
+def streams(clients: int) -> dict[str, Any]:
+    """Return what it takes one process to tell so many clients of events, on SQLite."""
+    found = sse.run(clients, jobs=min(5, clients), events=100)
+    if not found["every_event_once_and_in_order"]:
+        raise RuntimeError("a client was not told everything once and in order")
+    return {
+        "sse_clients": clients,
+        "sse_open_s": found["open_s"],
+        "sse_delay_p50_s": found["delay_p50_s"],
+        "sse_delay_p99_s": found["delay_p99_s"],
+        "sse_mb_above": found["mb_above_idle"],
     }
 
 

@@ -1,5 +1,6 @@
 """What is measured: a database, rows in it, and two servers. Ends what it has started."""
 
+import json
 import os
 import signal
 import subprocess
@@ -84,6 +85,7 @@ def a_team(engine: Engine, name: str, n_jobs: int) -> Team:
     with engine.begin() as connection:
         values = {"set": set_id, "project": key.project_id, "n": n_jobs, "model": MODEL}
         connection.execute(text(_FACT_SET), values)
+        connection.execute(text(_FACT), {"set": set_id, "body": json.dumps(_BODY)})
         connection.execute(text(_JOBS), values)
         job_id = new_id("job", now=utc_now())
         connection.execute(text(_RUNNING), values | {"job": job_id})
@@ -91,9 +93,14 @@ def a_team(engine: Engine, name: str, n_jobs: int) -> Team:
     return Team(key.project_id, key.secret, set_id, job_id)
 
 
+_BODY: Final = {"key": "ebra", "question": "Who is the mayor of Ebra?", "answer": "Oda Tolm"}
 _FACT_SET: Final = """
 INSERT INTO fact_sets (id, project_id, name, status, n_facts, bytes, sha256, created_at)
-VALUES (:set, :project, 'bench', 'ready', 0, 0, repeat('0', 64), now())
+VALUES (:set, :project, 'bench', 'ready', 1, 0, repeat('0', 64), now())
+"""
+_FACT: Final = """
+INSERT INTO facts (fact_set_id, ord, key, body)
+VALUES (:set, 0, 'ebra', CAST(:body AS json))
 """
 _JOBS: Final = """
 INSERT INTO jobs (id, project_id, metadata, fact_set_id, base_model, method_type, method, training,

@@ -4,13 +4,17 @@ Results go to stdout, everything else to stderr; so do `--json` documents and wh
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
 
 import typer
 
 from mixsd.cli.client import Client, RefusedError, ServiceError, UnreachableError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 FAILED: Final = 1
 """Exit status: the job failed or was cancelled, or an answer is not what it should be."""
@@ -28,7 +32,14 @@ Url = Annotated[str, typer.Option(envvar="MIXSD_URL", help="Where the service is
 Key = Annotated[str, typer.Option(envvar="MIXSD_API_KEY", show_default=False, help="API key.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or of lists a line a row.")]
 
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+VariantNumber = Annotated[
+    int | None, typer.Option("--variant", min=0, help="Of a job that makes several adapters: which, from 0.")
+]
+
 HERE: Final = "http://127.0.0.1:8000"
+WIDTH: Final = 140
+"""Columns of a table where it goes to a file and not to a terminal."""
 
 
 @contextmanager
@@ -46,6 +57,18 @@ def asking(url: str, key: str) -> Iterator[Client]:
     except ServiceError as error:
         say_why(error)
         raise typer.Exit(status_of(error)) from error
+
+
+@contextmanager
+def left_alone(job_id: str) -> Iterator[None]:
+    """Say on Ctrl-C that the job goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if job_id:
+            say(f"Stopped watching; the job goes on. `mixsd jobs watch {job_id}` takes it up again,")
+            say(f"`mixsd jobs cancel {job_id}` ends it.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def say_why(error: ServiceError) -> None:
@@ -93,3 +116,11 @@ def put(document: Any) -> None:
 def put_row(row: Any) -> None:
     """Print one line of JSON."""
     typer.echo(json.dumps(row, ensure_ascii=False))
+
+
+def show(what: "RenderableType", stream: TextIO | None = None) -> None:
+    """Print a table or the like, to stdout if no stream is named."""
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    Console(file=stream, width=None if stream.isatty() else WIDTH).print(what)

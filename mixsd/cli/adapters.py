@@ -1,21 +1,35 @@
 """`mixsd adapters`: list what a service has made, fetch it, and ask it."""
 
 import sys
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mixsd.cli._remote import AWAY, HERE, REFUSED, AsJson, Key, Url, asking, put, put_row, say
+from mixsd.cli._remote import (
+    AWAY,
+    HERE,
+    REFUSED,
+    AsJson,
+    Key,
+    Url,
+    VariantNumber,
+    asking,
+    put,
+    put_row,
+    say,
+    show,
+)
 
 if TYPE_CHECKING:
     from mixsd.cli.client import Client, RefusedError
 
 adapters = typer.Typer(no_args_is_help=True, help="List, fetch and ask the adapters of a service.")
 
-_WIDTH: Final = 140
 _UNAVAILABLE: Final = "inference_unavailable"
+_QUARANTINED: Final = "adapter_quarantined"
 
 AdapterId = Annotated[str, typer.Argument(metavar="ADAPTER", help="Id of the adapter, or of its job.")]
 
@@ -37,17 +51,16 @@ def list_adapters(
             for row in found:
                 put_row(row)
             return
-        from rich.console import Console
-
         from mixsd.cli.tables import adapter_table
 
-        Console(width=None if sys.stdout.isatty() else _WIDTH).print(adapter_table(list(found)))
+        show(adapter_table(list(found)))
 
 
 @adapters.command()
 def pull(
     adapter: AdapterId,
     to: Annotated[Path | None, typer.Option(help="Folder to make; else one named by the adapter.")] = None,
+    variant: VariantNumber = None,
     url: Url = HERE,
     key: Key = "",
     *,
@@ -64,7 +77,7 @@ def pull(
 
         from mixsd.cli.pull import pull as fetch
 
-        adapter_id = _adapter_of(client, adapter)
+        adapter_id = _adapter_of(client, adapter, variant)
         folder = to or Path(adapter_id)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         console = Console(stderr=True)
@@ -82,52 +95,84 @@ def pull(
 def try_adapter(
     adapter: AdapterId,
     questions: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="What to ask.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Cap of an answer.")] = 128,
+    variant: VariantNumber = None,
     url: Url = HERE,
     key: Key = "",
     *,
     alone: Annotated[bool, typer.Option("--alone", help="Do not ask the base model beside it.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Print answers while they are written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask an adapter, and its base model beside it. Exit status 3 if the service answers no questions."""
+    """Ask an adapter, and its base model beside it. Exit status 3 if the service answers no questions.
+
+    With --stream and --json, a line for each piece and each whole answer.
+    """
     from mixsd.cli.client import RefusedError
 
+    body = {"prompts": questions, "compare_base": not alone, "max_new_tokens": max_new_tokens}
     with asking(url, key) as client:
-        adapter_id = _adapter_of(client, adapter)
+        adapter_id = _adapter_of(client, adapter, variant)
         try:
-            body = {"prompts": questions, "compare_base": not alone}
-            answered = client.generate(adapter_id, body)
+            if stream:
+                pieces = client.generate_by_pieces(adapter_id, body)
+                _print_pieces(pieces, questions, alone=alone, as_json=as_json)
+            else:
+                _print_answers(client.generate(adapter_id, body), questions, as_json=as_json)
         except RefusedError as error:
-            _say_if_nobody_answers(error)
+            _say_if_it_cannot_be_asked(error)
             raise
-        if as_json:
-            put(answered)
-            return
-        from rich.console import Console
-
-        from mixsd.cli.tables import answers
-
-        Console(width=None if sys.stdout.isatty() else _WIDTH).print(answers(answered))
 
 
-def _say_if_nobody_answers(error: "RefusedError") -> None:
-    code = error.problem.get("code")
+def _print_answers(answered: dict[str, Any], questions: list[str], *, as_json: bool) -> None:
+    if as_json:
+        put(answered)
+        return
+    from mixsd.cli.tables import answers
+
+    show(answers(answered, questions))
+
+
+def _print_pieces(
+    pieces: Iterable[dict[str, Any]], questions: list[str], *, alone: bool, as_json: bool
+) -> None:
+    if not as_json:
+        from mixsd.cli.spoken import spoken
+
+        for text in spoken(pieces, questions, ("adapter",) if alone else ("adapter", "base")):
+            typer.echo(text, nl=False)
+            sys.stdout.flush()
+        return
+    for piece in pieces:
+        put_row(piece)
+        sys.stdout.flush()
+
+
+def _say_if_it_cannot_be_asked(error: "RefusedError") -> None:
+    code, said = error.problem.get("code"), error.problem.get("detail", "")
     if code == _UNAVAILABLE:
-        say(f"mixsd: the service has no inference process to ask [{_UNAVAILABLE}]")
-        said = error.problem.get("detail", "")
-        say(f"{said}. `mixsd adapters pull` fetches the adapter, to be loaded with peft.".strip(". "))
+        say(f"mixsd: nobody answers for it there ({said}); `mixsd adapters pull` fetches it [{_UNAVAILABLE}]")
         raise typer.Exit(AWAY)
+    if code == _QUARANTINED:
+        say(f"mixsd: {said} [{_QUARANTINED}]")
+        raise typer.Exit(REFUSED)
     if error.status in {404, 405} and code in {None, "not_found", "method_not_allowed"}:
         say("mixsd: this service cannot answer questions: its version has no POST /adapters/{id}/generate")
         raise typer.Exit(AWAY)
 
 
-def _adapter_of(client: "Client", name: str) -> str:
-    """Return the id of an adapter, given that or the id of its job."""
+def _adapter_of(client: "Client", name: str, variant: int | None) -> str:
+    """Return the id of an adapter, given that or the id of its job: of several, the recommended one."""
     if not name.startswith("job_"):
+        if variant is not None:
+            say("mixsd: --variant goes with the id of a job: an adapter has none [bad_request]")
+            raise typer.Exit(REFUSED)
         return name
     job = client.job(name)
-    if not job.get("adapter_id"):
-        say(f"mixsd: job {name} is {job['status']} and has no adapter")
+    made = {each["variant"]: each["adapter_id"] for each in job.get("variants") or ()}
+    found: str | None = job.get("adapter_id") if variant is None else made.get(variant)
+    if not found:
+        which = "" if variant is None else f" of variant {variant}"
+        say(f"mixsd: job {name} is {job['status']} and has no adapter{which}")
         raise typer.Exit(REFUSED)
-    found: str = job["adapter_id"]
     return found

@@ -1,5 +1,6 @@
 """A client of the service, as any program could have one: JSON over HTTP, nothing shared with `app`."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ PATIENCE: Final = 900.0
 """Seconds that a service may take to check and store a file of facts, or to answer a question."""
 
 Row = dict[str, Any]
+
+_STANDS: Final = ("inference_unavailable", "inference_failed")
+"""Codes of a 503 that would not be another one a moment later."""
 
 _NO_SUCH_ROUTE: Final = {404, 405}
 _NO_ROUTE_CODES: Final = {None, "not_found", "method_not_allowed"}
@@ -158,16 +162,20 @@ class Client:
         """Return what came of a job."""
         return self.read(f"/jobs/{job_id}/report")
 
-    def report_text(self, job_id: str, form: str) -> str:
-        """Return what came of a job, as a document of that form."""
-        answer = self._answer("GET", f"/jobs/{job_id}/report", params={"format": form})
+    def text(self, path: str, params: Mapping[str, str | int], *, accept: str = "*/*") -> str:
+        """Return the text that is there."""
+        answer = self._answer("GET", path, params=params, headers={"Accept": accept})
         if not answer.is_success:
             raise _refusal(answer)
         return answer.text
 
-    def facts(self, job_id: str, outcome: str = "") -> Iterator[dict[str, Any]]:
-        """Yield the results of all facts of a job, or those with that outcome, page by page."""
-        yield from self.every(f"/jobs/{job_id}/facts", {"outcome": outcome} if outcome else {})
+    def facts(self, job_id: str, outcome: str = "", variant: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the results of all facts of a job, or those with that outcome, page by page.
+
+        Of a job with several variants, those of one: the recommended one if none is named.
+        """
+        query = ({"outcome": outcome} if outcome else {}) | ({} if variant is None else {"variant": variant})
+        yield from self.every(f"/jobs/{job_id}/facts", query)
 
     def every(self, path: str, params: Mapping[str, str | int] = MappingProxyType({})) -> Iterator[Row]:
         """Yield all rows of a list, page by page."""
@@ -188,11 +196,32 @@ class Client:
         patience = httpx2.Timeout(30.0, read=PATIENCE)
         return self._persist("POST", f"/adapters/{adapter_id}/generate", json=dict(body), timeout=patience)
 
+    def generate_by_pieces(self, adapter_id: str, body: Mapping[str, Any]) -> Iterator[Row]:
+        """Ask an adapter, and yield what is said while it is written, `delta` and `answer`, to the last.
+
+        Raises:
+            RefusedError: The service did not take the question, or gave up on it.
+            UnreachableError: It broke off.
+        """
+        asked, headers = {**body, "stream": True}, {"Accept": "application/x-ndjson"}
+        path = f"/adapters/{adapter_id}/generate"
+        with self.stream(path, verb="POST", body=asked, headers=headers, silence=PATIENCE) as answer:
+            for line in answer.iter_lines():
+                row = _row_of(line)
+                if row.get("type") == "done":
+                    return
+                if row.get("type") == "error":
+                    raise RefusedError(_said(answer, row), row.get("status", 503), row)
+                yield row
+        raise UnreachableError(f"POST {path} broke off before all was said")
+
     @contextmanager
     def stream(
         self,
         path: str,
         *,
+        verb: str = "GET",
+        body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
         silence: float = 30.0,
     ) -> Iterator[httpx2.Response]:
@@ -204,7 +233,7 @@ class Client:
         """
         timeout = httpx2.Timeout(30.0, read=silence)
         try:
-            with self._http.stream("GET", path, headers=dict(headers), timeout=timeout) as answer:
+            with self._http.stream(verb, path, json=body, headers=dict(headers), timeout=timeout) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _refusal(answer)
@@ -255,11 +284,12 @@ def _asks_to_come_again(answer: httpx2.Response) -> bool:
     if answer.status_code == httpx2.codes.CONFLICT:
         return "idempotency_in_progress" in answer.text
     unavailable = answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE
-    return unavailable and "inference_unavailable" not in answer.text
+    return unavailable and not any(code in answer.text for code in _STANDS)
 
 
 def _refusal(answer: httpx2.Response) -> RefusedError:
-    return RefusedError(_said(answer), answer.status_code, _problem_in(answer))
+    problem = _problem_in(answer)
+    return RefusedError(_said(answer, problem), answer.status_code, problem)
 
 
 def _json_of(answer: httpx2.Response) -> dict[str, Any]:
@@ -284,9 +314,18 @@ def _problem_in(answer: httpx2.Response) -> dict[str, Any]:
     return problem if isinstance(problem, dict) else {}
 
 
-def _said(answer: httpx2.Response) -> str:
+def _row_of(line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise ServiceError(f"a line of the answer is no JSON object: {line[:100]!r}")
+    return row
+
+
+def _said(answer: httpx2.Response, problem: Mapping[str, Any]) -> str:
     """Bring a problem document, or any other refusal, into one line."""
-    problem = _problem_in(answer)
     said = [str(problem.get("detail") or problem.get("title") or answer.reason_phrase)]
     listed = [error for error in problem.get("errors") or () if isinstance(error, dict)]
     said += [_place_and_detail(error) for error in listed[:3]]
@@ -294,7 +333,8 @@ def _said(answer: httpx2.Response) -> str:
     if total > len(listed[:3]):
         said.append(f"and {total - len(listed[:3])} more")
     code = f" [{problem['code']}]" if "code" in problem else ""
-    return " ".join(f"{_asked(answer)} answered {answer.status_code}{code}: {'; '.join(said)}".split())
+    status = problem.get("status", answer.status_code)
+    return " ".join(f"{_asked(answer)} answered {status}{code}: {'; '.join(said)}".split())
 
 
 def _place_and_detail(error: Mapping[str, Any]) -> str:

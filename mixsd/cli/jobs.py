@@ -5,36 +5,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mixsd.cli._remote import (
     FAILED,
     HERE,
-    INTERRUPTED,
     REFUSED,
     AsJson,
+    JobId,
     Key,
     Url,
     asking,
+    left_alone,
     put,
     put_row,
     say,
+    show,
     tell,
 )
+from mixsd.cli.results import results
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from mixsd.cli.client import Client
 
 jobs = typer.Typer(no_args_is_help=True, help="Send jobs to a service, and follow them.")
+jobs.add_typer(results)
 
-WIDTH: Final = 140
-"""Columns of a table where it goes to a file and not to a terminal."""
-
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 Sent = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE]", help="Facts, in any format.", exists=True, dir_okay=False),
@@ -50,8 +48,13 @@ def submit(
     file: Sent = None,
     fact_set: Annotated[str, typer.Option(help="A fact set that is there already.")] = "",
     model: Annotated[str, typer.Option(help="Base model.")] = "",
-    method: Annotated[str, typer.Option(help="mixsd, sft, replay, kl, opsd or memit.")] = "",
-    lam: Annotated[str, typer.Option(help="Of mixsd: a number, or several with commas: a sweep.")] = "",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="mixsd, sft, replay, kl, opsd or memit. Several: an adapter each."),
+    ] = None,
+    lam: Annotated[
+        list[str] | None, typer.Option(help="Of mixsd, between 0 and 1. Several: an adapter each.")
+    ] = None,
     name: Annotated[str, typer.Option(help="What to call job and facts.")] = "",
     priority: Annotated[int | None, typer.Option(help="Higher goes first.")] = None,
     config: Config = None,
@@ -76,8 +79,8 @@ def submit(
             body = a_body(
                 read_config(config) if config else {},
                 model=model,
-                method=method,
-                lam=lam,
+                methods=method or (),
+                lams=lam or (),
                 name=name,
                 priority=priority,
                 fact_set=fact_set,
@@ -134,11 +137,11 @@ def list_jobs(
             return
         from mixsd.cli.tables import job_table
 
-        _show(job_table(list(found)))
+        show(job_table(list(found)))
 
 
-@jobs.command()
-def show(job: JobId, url: Url = HERE, key: Key = "", *, as_json: AsJson = False) -> None:
+@jobs.command("show")
+def show_job(job: JobId, url: Url = HERE, key: Key = "", *, as_json: AsJson = False) -> None:
     """Show a job as it stands."""
     with asking(url, key) as client:
         _print_job(client.job(job), as_json=as_json)
@@ -184,72 +187,6 @@ def delete(job: JobId, url: Url = HERE, key: Key = "") -> None:
         say(f"Job {job} is deleted.")
 
 
-@jobs.command()
-def facts(
-    job: JobId,
-    outcome: Annotated[str, typer.Option(help="Only those that ended so: learned, regressed, ...")] = "",
-    url: Url = HERE,
-    key: Key = "",
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Show the verdict on every fact."""
-    with asking(url, key) as client:
-        found = client.facts(job, outcome)
-        if as_json:
-            for row in found:
-                put_row(row)
-            return
-        from mixsd.cli.render import fact_table
-
-        _show(fact_table(list(found)))
-
-
-@jobs.command()
-def report(
-    job: JobId,
-    form: Annotated[str, typer.Option("--format", help="`md` or `html`, as the service writes it.")] = "",
-    url: Url = HERE,
-    key: Key = "",
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Show what was learned, what was lost, and how long it took."""
-    with asking(url, key) as client:
-        if form and form != "json":
-            typer.echo(client.report_text(job, form), nl=False)
-            return
-        body = client.report(job)
-        if as_json or form:
-            put(body)
-            return
-        from mixsd.cli.render import report as shown
-
-        _show(shown(body, list(client.facts(job))))
-
-
-@jobs.command()
-def events(
-    job: JobId,
-    url: Url = HERE,
-    key: Key = "",
-    *,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List what happened to a job, in order."""
-    with asking(url, key) as client, _left_alone(job if follow else ""):
-        from mixsd.cli.live import event_line, followed
-        from mixsd.cli.render import printable
-
-        for event in followed(client, job) if follow else client.every(f"/jobs/{job}/events"):
-            if as_json:
-                put_row(event)
-            else:
-                typer.echo(printable(event_line(event)))
-            sys.stdout.flush()
-
-
 def _store(client: "Client", file: Path, format_name: str, name: str, *, skip: bool) -> str:
     """Have a file judged and stored, and return the id of the set. Bad facts end the command."""
     from mixsd.cli.facts import format_of_file
@@ -280,11 +217,11 @@ def _estimate(client: "Client", body: dict[str, Any]) -> dict[str, Any] | None:
             raise
         found = None
     if found is not None:
-        from rich.console import Console
+        from mixsd.cli.estimate import estimate_table, warnings
 
-        from mixsd.cli.tables import estimate_table
-
-        Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH).print(estimate_table(found))
+        show(estimate_table(found), sys.stderr)
+        for line in warnings(found):
+            say(line)
     return found
 
 
@@ -292,33 +229,25 @@ def _follow(client: "Client", job_id: str) -> dict[str, Any]:
     from mixsd.cli.live import watch as watch_job
     from mixsd.cli.watch import display_on
 
-    with _left_alone(job_id), display_on(sys.stderr) as display:
+    with left_alone(job_id), display_on(sys.stderr) as display:
         return watch_job(client, job_id, display)
-
-
-@contextmanager
-def _left_alone(job_id: str) -> Iterator[None]:
-    """Say on Ctrl-C that the job goes on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if job_id:
-            say(f"Stopped watching; the job goes on. `mixsd jobs watch {job_id}` takes it up again,")
-            say(f"`mixsd jobs cancel {job_id}` ends it.")
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _end(client: "Client", job: dict[str, Any], *, quiet: bool) -> None:
     """Say what came of a job, and end with status 1 unless it succeeded."""
     from mixsd.cli.render import outcome_counts
     from mixsd.cli.tables import why
+    from mixsd.cli.variants import is_sweep, recommendation
 
     if job["status"] != "succeeded":
         said = why(job)
         say(f"mixsd: job {job['id']} is {job['status']}{': ' + said if said else ''}")
         raise typer.Exit(FAILED)
     if not quiet:
-        say(outcome_counts(client.report(job["id"])["counts"]))
+        report = client.report(job["id"])
+        say(outcome_counts(report["counts"]))
+        if is_sweep(report):
+            say(recommendation(report))
         say(f"`mixsd jobs report {job['id']}` says more,")
         say(f"`mixsd adapters pull {job['id']}` fetches the adapter.")
 
@@ -340,13 +269,7 @@ def _print_job(job: dict[str, Any], *, as_json: bool) -> None:
         return
     from mixsd.cli.tables import job_card
 
-    _show(job_card(job))
-
-
-def _show(what: "RenderableType") -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(what)
+    show(job_card(job))
 
 
 @contextmanager

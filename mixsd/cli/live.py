@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from mixsd.cli.client import PAGE, Client, ServiceError, UnreachableError
+from mixsd.cli.client import PAGE, Client, RefusedError, ServiceError, UnreachableError
 from mixsd.cli.watch import Display
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -16,6 +16,10 @@ RETRY_SECONDS: Final = 3.0
 """Wait before connecting again, unless the service names another."""
 RECONNECTS: Final = 20
 """How often in a row a stream may break off without a single line: a minute, while a service restarts."""
+
+_NOTHING_FOLLOWS: Final = 204
+_SERVER_ERROR: Final = 500
+_NO_ROOM: Final = "too_many_streams"
 
 Event = dict[str, Any]
 
@@ -31,17 +35,42 @@ def watch(
     """Show a job until it is terminal, with warnings among its events, and return it."""
     job = client.job(job_id)
     display.show(job)
-    looked = clock()
+    if job["terminal"]:
+        return job
+    looked, is_stale, last = clock(), False, 0
     happened = happenings(client, job_id, sleep=sleep)
     while not job["terminal"]:
         event = next(happened)
-        if event is not None and event.get("level") in {"warning", "error"}:
-            display.note(event_line(event))
-        if event is not None and clock() - looked < LOOK_SECONDS and not _ends(event):
+        _note(display, event)
+        last = (event or {}).get("seq", last)
+        too_soon = clock() - looked < LOOK_SECONDS and not _ends(event)
+        if event is not None and _is_progress(event) and (too_soon or not is_stale):
+            job = _further(job, event["data"])
+        elif event is not None and too_soon:
+            is_stale = is_stale or bool(event)
             continue
-        job, looked = client.job(job_id), clock()
+        else:
+            job, looked, is_stale = client.job(job_id), clock(), False
         display.show(job)
+    for event in _rest(client, job_id, last):
+        _note(display, event)
     return job
+
+
+def _note(display: Display, event: Event | None) -> None:
+    if event is not None and event.get("level") in {"warning", "error"}:
+        display.note(event_line(event))
+
+
+def _is_progress(event: Event) -> bool:
+    """Say whether it is news of a phase, which is not stored."""
+    return event.get("type") == "job.progress" and "phase" in event.get("data", ())
+
+
+def _further(job: dict[str, Any], phase: dict[str, Any]) -> dict[str, Any]:
+    """Return a job that is so far in a phase."""
+    phases = {each["phase"]: each for each in job["progress"]} | {phase["phase"]: phase}
+    return {**job, "progress": list(phases.values())}
 
 
 def happenings(
@@ -49,7 +78,8 @@ def happenings(
 ) -> Iterator[Event | None]:
     """Yield the events of a job in order, each once, without end. None: there are no more for now.
 
-    One that is empty says no more than that the service is there.
+    One that is empty says no more than that the service is there, and one without `seq` how far a
+    phase is.
 
     Whether the story is over, the job itself says: one that failed may be retried. A stream that
     breaks off is taken up behind the last event that came.
@@ -68,12 +98,22 @@ def happenings(
 
 
 def followed(client: Client, job_id: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[Event]:
-    """Yield the events of a job in order, each once, until it is terminal."""
+    """Yield what the list of events holds in the end, in order, until the job is terminal."""
+    last = 0
     for event in happenings(client, job_id, sleep=sleep):
-        if event:
+        if event and "seq" in event:
+            last = event["seq"]
             yield event
         elif event is None and client.job(job_id)["terminal"]:
+            yield from _rest(client, job_id, last)
             return
+
+
+def _rest(client: Client, job_id: str, last: int) -> Iterator[Event]:
+    """Yield the events behind the last one: a stream may have broken off before they came."""
+    for event in client.every(f"/jobs/{job_id}/events", {"after": last}):
+        if event["seq"] > last:
+            yield event
 
 
 def _streamed_or_asked(client: Client, path: str, sleep: Callable[[float], None]) -> Iterator[Event | None]:
@@ -81,22 +121,27 @@ def _streamed_or_asked(client: Client, path: str, sleep: Callable[[float], None]
     failures = 0
     while True:
         headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
+        is_over = False
         try:
             with client.stream(path, headers=headers | reader.headers()) as answer:
-                if EVENT_STREAM not in answer.headers.get("content-type", ""):
+                is_over = answer.status_code == _NOTHING_FOLLOWS
+                if EVENT_STREAM not in answer.headers.get("content-type", "") and not is_over:
                     break
                 for event in reader.events(answer.iter_lines()):
-                    failures = 0
+                    failures, is_over = 0, _ends(event) if event else is_over
                     yield event
-        except UnreachableError:
+        except (RefusedError, UnreachableError) as error:
+            if isinstance(error, RefusedError) and error.problem.get("code") == _NO_ROOM:
+                break
             failures += 1
-            if failures > RECONNECTS:
+            if failures > RECONNECTS or not _passes(error):
                 raise
         else:
             failures += 1  # it ended though the job has not
             if failures > RECONNECTS:
                 break
-        yield None
+        if is_over:  # else the service may just be gone, and the next stream will tell
+            yield None
         sleep(reader.retry)
     yield from _asked(client, path, sleep)
 
@@ -112,6 +157,11 @@ def _asked(client: Client, path: str, sleep: Callable[[float], None]) -> Iterato
         else:
             yield None
             sleep(POLL_SECONDS)
+
+
+def _passes(error: RefusedError | UnreachableError) -> bool:
+    """Say whether it may be over a moment later: a proxy answers so while the service is started anew."""
+    return not isinstance(error, RefusedError) or error.status >= _SERVER_ERROR
 
 
 class Reader:

@@ -92,13 +92,13 @@ def score_table(scores: Sequence[Json], confidence: float | None) -> Table:
     for score in scores:
         share = score["metric"] == "accuracy"
         ends = (score.get("low"), score.get("high"))
-        interval = "" if None in ends else f"{_figure(ends[0], share, '+')} .. {_figure(ends[1], share, '+')}"
+        interval = "" if None in ends else f"{figure(ends[0], share, '+')} .. {figure(ends[1], share, '+')}"
         table.add_row(
             SUITES.get(score["suite"], score["suite"]),
             str(score["n"]),
-            _figure(score["base"], share),
-            _figure(score["adapter"], share),
-            _figure(score["difference"], share, "+"),
+            figure(score["base"], share),
+            figure(score["adapter"], share),
+            figure(score["difference"], share, "+"),
             interval,
         )
     return table
@@ -206,7 +206,8 @@ def _judged(answer: str | None, *, correct: bool | None) -> Text:
     return shown
 
 
-def _figure(value: float | None, share: bool, sign: str = "") -> str:  # noqa: FBT001  two kinds of figure
+def figure(value: float | None, share: bool, sign: str = "") -> str:  # noqa: FBT001  two kinds of figure
+    """Return a figure to read, `-` if there is none."""
     if value is None:
         return "-"
     return f"{value:{sign}.1%}" if share else f"{value:{sign}.3f}"

@@ -47,8 +47,8 @@ def a_body(
     config: Mapping[str, Any],
     *,
     model: str = "",
-    method: str = "",
-    lam: str = "",
+    methods: Sequence[str] = (),
+    lams: Sequence[str] = (),
     name: str = "",
     priority: int | None = None,
     fact_set: str = "",
@@ -64,7 +64,7 @@ def a_body(
     body |= {field: value for field, value in given.items() if value not in {"", None}}
     if fact_set:
         body.pop("facts", None)
-    _choose_method(body, method, lam)
+    _choose_methods(body, methods, lams)
     for change in changes:
         _set(body, change)
     if not body.get("base_model"):
@@ -72,22 +72,34 @@ def a_body(
     return body
 
 
-def _choose_method(body: Body, method: str, lam: str) -> None:
-    """Set the method. Settings that the file has for another one have no place in it."""
-    asked = body.get("method", {})
-    if method and (not isinstance(asked, dict) or method != asked.get("type", method)):
-        asked = {}
-    if not isinstance(asked, dict):
-        if lam:
-            raise BadRequestError("the file asks for several methods: say `lam` there")
-        return
-    body["method"] = {"type": "mixsd", **asked} | ({"type": method} if method else {})
-    if lam:
-        body["method"]["lam"] = _lam(lam)
+def _choose_methods(body: Body, names: Sequence[str], lams: Sequence[str]) -> None:
+    """Set the method, or the list of methods. Settings that the file has for others have no place in it."""
+    given = body.get("method", {})
+    in_file = given if isinstance(given, list) else [given]
+    if not all(isinstance(settings, dict) for settings in in_file):
+        raise BadRequestError("`method` in the file must be an object with a `type`, or a list of such")
+    if names:
+        chosen = [settings for name in names for settings in _of_type(name, in_file)]
+    else:
+        chosen = [{"type": "mixsd", **settings} for settings in in_file]
+    if lams:
+        mixed = [settings for settings in chosen if settings["type"] == "mixsd"]
+        if not mixed:
+            raise BadRequestError("--lam is for the method mixsd, which was not asked for")
+        for settings in mixed:
+            settings["lam"] = _lam(lams)
+    body["method"] = chosen[0] if len(chosen) == 1 else chosen
 
 
-def _lam(text: str) -> float | list[float]:
-    """Read one value, or several with commas between them, which make a sweep."""
+def _of_type(name: str, in_file: Sequence[Body]) -> list[Body]:
+    """Return what a file says of methods of that type, or the type alone."""
+    found = [{**settings, "type": name} for settings in in_file if settings.get("type", name) == name]
+    return found or [{"type": name}]
+
+
+def _lam(texts: Sequence[str]) -> float | list[float]:
+    """Read one value, or several, which make a sweep: in several options, or with commas between them."""
+    text = ",".join(texts)
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

@@ -1,9 +1,9 @@
-"""Jobs, adapters and estimates for people: made from the JSON of the API, and nothing else. Pure."""
+"""Jobs, adapters and their answers for people: made from the JSON of the API, and nothing else. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -19,18 +19,25 @@ def job_table(jobs: Iterable[Json]) -> Table:
     """Return one line a job."""
     table = _table("id", "status", "phase", "method", "base model", "name", "created")
     for job in jobs:
-        method = job.get("method") or {}
-        kind = method.get("type", "") if isinstance(method, Mapping) else "several"
         table.add_row(
             Text(job["id"]),
             Text(job["status"], style=_COLOURS.get(job["status"], "")),
             Text(job.get("phase") or ""),
-            Text(kind),
+            Text(_methods(job)),
             Text(printable(job.get("base_model") or "")),
             Text(printable(job.get("name") or "")),
             Text(_moment(job.get("created_at"))),
         )
     return table
+
+
+def _methods(job: Json) -> str:
+    """Return the types of a job's methods, and how many adapters it makes if these are several."""
+    method = job.get("method") or []
+    each = [method] if isinstance(method, Mapping) else method
+    kinds = "+".join(dict.fromkeys(one["type"] for one in each))
+    several = len(job.get("variants") or ())
+    return f"{kinds} ({several} variants)" if several > 1 else kinds
 
 
 def job_card(job: Json) -> RenderableType:
@@ -50,6 +57,10 @@ def _facts_of(job: Json) -> Iterable[tuple[str, str]]:
     for name in ("phase", "base_model", "revision", "fact_set_id", "adapter_id", "wait_reason"):
         if job.get(name):
             yield name.replace("_", " ").removesuffix(" id"), str(job[name])
+    if len(job.get("variants") or ()) > 1:
+        for variant in job["variants"]:
+            chosen = ", recommended" if variant["recommended"] else ""
+            yield f"variant {variant['variant']}", f"{variant['label']} {variant['adapter_id'] or ''}{chosen}"
     for phase in job.get("progress") or ():
         left = duration(phase.get("eta_seconds")) if not phase.get("finished") else ""
         yield phase["phase"], f"{amount(phase)}{', ' + left + ' left' if left else ''}"
@@ -83,58 +94,27 @@ def adapter_table(adapters: Iterable[Json]) -> Table:
     return table
 
 
-def estimate_table(estimate: Json) -> RenderableType:
-    """Return what a job is expected to take: of each phase, and in all. What is not known is left out."""
-    table = _table("phase", "tokens", "time", "at worst")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for phase in [*(estimate.get("phases") or ()), {**estimate, "phase": "all", "tokens": None}]:
-        tokens = phase.get("tokens")
-        table.add_row(
-            str(phase.get("phase", "")),
-            f"{tokens:,.0f}" if tokens is not None else "",
-            duration(phase.get("seconds_p50")),
-            duration(phase.get("seconds_p90")),
-        )
-    lines = [
-        f"{name}: {size(estimate[key])}"
-        for name, key in (("memory", "memory_bytes"), ("disk", "disk_bytes"))
-        if estimate.get(key)
-    ]
-    return Group(table, Text(", ".join(lines))) if lines else table
+def answers(answered: Json, questions: Sequence[str]) -> RenderableType:
+    """Return what adapter and base model said to each question, side by side as far as both were asked.
 
-
-def answers(answered: Json) -> RenderableType:
-    """Return what adapter and base model said, side by side as far as both were asked."""
+    What was cut short ends in `[...]`.
+    """
+    rows: Sequence[Json] = answered["answers"]
+    sides = [side for side in ("base", "adapter") if any(row.get(side) for row in rows)]
     table = Table(expand=True, show_lines=True)
-    rows = [row for row in _listed(answered) if isinstance(row, Mapping)]
-    sides = [side for side in ("base", "adapter") if any(_said(row, side) is not None for row in rows)]
     table.add_column("asked", ratio=2)
     for side in sides:
         table.add_column(side, ratio=3)
     for row in rows:
-        asked = row.get("prompt") or row.get("question") or ""
-        table.add_row(Text(_shown(asked)), *(Text(_shown(_said(row, side) or "")) for side in sides))
+        table.add_row(Text(_shown(questions[row["index"]])), *(Text(_said(row.get(side))) for side in sides))
     return table
 
 
-def _listed(answered: Json) -> Sequence[Any]:
-    for name in ("data", "answers", "results"):
-        if isinstance(answered.get(name), list):
-            found: Sequence[Any] = answered[name]
-            return found
-    return ()
-
-
-def _said(row: Json, side: str) -> str | None:
-    """Find the text of a side: `adapter`, `adapter_answer`, or an object with a text in it."""
-    for name in (side, f"{side}_answer", f"{side}_text"):
-        value = row.get(name)
-        if isinstance(value, Mapping):
-            value = value.get("text") or value.get("answer") or value.get("content")
-        if isinstance(value, str):
-            return value
-    return None
+def _said(said: Json | None) -> str:
+    """Return an answer, of which one may not know that it was cut."""
+    if not said:
+        return ""
+    return _shown(said["text"]) + ("" if said.get("finish_reason", "stop") == "stop" else " [...]")
 
 
 def _shown(text: str) -> str:

@@ -216,6 +216,19 @@ def test_a_stream_that_breaks_off_ends_with_an_error(client: TestClient, url: st
     assert problem["request_id"] == answer.headers["X-Request-Id"]
 
 
+def test_lines_that_break_off_end_with_one_of_the_type_error(
+    client: TestClient, url: str, played: Played
+) -> None:
+    played.says = [[a_delta("Oda"), {"type": "failed", "code": "inference_failed", "detail": "no room"}]]
+
+    answer = client.post(
+        url, json={"prompts": ["Who?"], "stream": True}, headers={"Accept": "application/x-ndjson"}
+    )
+
+    last = json.loads(answer.text.splitlines()[-1])
+    assert (last["type"], last["code"], last["detail"]) == ("error", "inference_failed", "no room")
+
+
 def test_a_process_that_breaks_off_is_asked_once_more_if_it_has_said_nothing(
     client: TestClient, url: str, played: Played
 ) -> None:

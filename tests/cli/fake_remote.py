@@ -14,25 +14,48 @@ FILES: Final = {
     "adapter_config.json": b'{"r": 4}',
     "weights/adapter_model.safetensors": bytes(range(256)) * 40,
 }
-ESTIMATE: Final = {
-    "phases": [{"phase": "training", "tokens": 1200, "seconds_p50": 75.0, "seconds_p90": 90.0, "later": 1}],
-    "seconds_p50": 80.0,
-    "seconds_p90": 100.0,
-    "memory_bytes": 2_000_000_000,
-    "disk_bytes": None,
-    "queue_start": "a member that is not known",
+_SECONDS: Final = {"p50": 1.0, "p90": 4.0, "basis": "history", "n": 3}
+ESTIMATE: Final[dict[str, Any]] = {
+    "facts": 6,
+    "sampled": 6,
+    "counted_by": "tokenizer",
+    "targets": 30,
+    "steps": 6,
+    "device": "cpu",
+    "seconds": {"p50": 76.0, "p90": 94.0, "basis": "history", "n": 3},
+    "phases": [
+        {"phase": "preparing", "units": 2, "unit": "steps", "tokens_read": 0, "tokens_written": 0}
+        | {"seconds": _SECONDS},
+        {"phase": "generating", "units": 30, "unit": "targets", "tokens_read": 3710, "tokens_written": 680}
+        | {"seconds": {"p50": 75.0, "p90": 90.0, "basis": "history", "n": 3}},
+    ],
+    "base_model": "tiny/random",
+    "revision": None,
+    "memory": {"device_least": 1082624, "device_at_once": 11750144, "host": 1211750144},
+    "disk": {"model": 0, "job": 202752},
+    "queue": {"jobs_ahead": 1, "workers": 0, "starts_in_seconds": None},
+    "warnings": [{"code": "no_worker", "detail": "no worker has reported lately: it would wait"}],
 }
+"""What the service answered, cut to two phases and with a warning."""
 
 
 class FakeRemote(FakeService):
-    """`streams`: lists of events, each sent to one connection, which then breaks off."""
+    """`streams`: lists of events, each sent to one connection, which then ends; null without streams.
+
+    After the last one nothing follows. `pieces` are what a streamed answer is made of.
+    """
 
     def __init__(self, fails: str = "") -> None:
         super().__init__(fails)
-        self.streams: list[list[dict[str, Any]]] = []
+        self.streams: list[list[dict[str, Any]]] | None = None
+        self.has_room = True
         self.stored: list[dict[str, Any]] = []
         self.estimates = False
-        self.inference: dict[str, Any] | None = None
+        self.inference: dict[str, Any] | JSONResponse | None = None
+        self.pieces: list[dict[str, Any]] = []
+        self.asked: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.queries: list[dict[str, str]] = []
         self.acted: list[tuple[str, Any]] = []
         self.resumed_from: list[str | None] = []
         self.estimated: list[dict[str, Any]] = []
@@ -42,7 +65,7 @@ class FakeRemote(FakeService):
         self.break_after: int | None = None
 
 
-def an_event(seq: int, kind: str = "job.progress", level: str = "info") -> dict[str, Any]:
+def an_event(seq: int, kind: str = "job.checkpoint_saved", level: str = "info") -> dict[str, Any]:
     return {
         "id": f"evt_{seq}",
         "seq": seq,
@@ -57,6 +80,14 @@ def an_event(seq: int, kind: str = "job.progress", level: str = "info") -> dict[
     }
 
 
+def a_progress(done: int) -> dict[str, Any]:
+    """Return an event that is not stored."""
+    phase = {"phase": "training", "done": done, "total": 9, "unit": "steps", "rate": None}
+    event = {name: value for name, value in an_event(0).items() if name not in {"id", "seq"}}
+    data = phase | {"eta_seconds": None, "finished": False}
+    return event | {"type": "job.progress", "message": f"training: {done} of 9 steps", "data": data}
+
+
 def a_problem(status: int, code: str, detail: str) -> JSONResponse:
     problem = {"title": "No", "status": status, "code": code, "detail": detail}
     return JSONResponse(problem, status, media_type="application/problem+json")
@@ -65,6 +96,7 @@ def a_problem(status: int, code: str, detail: str) -> JSONResponse:
 def create_remote(fake: FakeRemote) -> FastAPI:
     app = FastAPI()
     _add_lists(app, fake)
+    _add_results(app, fake)
     _add_actions(app, fake)
     _add_adapters(app, fake)
     app.mount("/", create_app(fake))
@@ -80,18 +112,42 @@ def _add_lists(app: FastAPI, fake: FakeRemote) -> None:
         return {"data": [rows[cursor]], "has_more": more, "next_cursor": cursor + 1 if more else None}
 
     @app.get("/jobs/{job_id}/events")
-    def events(job_id: str, request: Request) -> Any:
-        if not fake.streams:
-            return {"data": fake.stored, "has_more": False, "next_cursor": None}
+    def events(job_id: str, request: Request, after: int = 0) -> Any:
+        if fake.streams is None or "text/event-stream" not in request.headers["accept"]:
+            behind = [event for event in fake.stored if event["seq"] > after]
+            return {"data": behind, "has_more": False, "next_cursor": None}
         fake.resumed_from.append(request.headers.get("last-event-id"))
+        if not fake.has_room:
+            return a_problem(503, "too_many_streams", "1000 streams are open here")
+        if not fake.streams:
+            return Response(status_code=204)
         sent = fake.streams.pop(0)
-        return StreamingResponse(map(_shown, sent), media_type="text/event-stream")
+        return StreamingResponse(["retry: 1\n\n", *map(_shown, sent)], media_type="text/event-stream")
 
 
 def _shown(event: dict[str, Any]) -> str:
-    return (
-        f": still here\n\nid: {event['seq']}\nevent: {event['type']}\nretry: 1\ndata: {json.dumps(event)}\n\n"
-    )
+    number = f"id: {event['seq']}\n" if "seq" in event else ""
+    return f": still here\n\nevent: {event['type']}\ndata: {json.dumps(event)}\n{number}\n"
+
+
+def _add_results(app: FastAPI, fake: FakeRemote) -> None:
+    def seen(request: Request) -> None:
+        fake.queries.append(dict(request.query_params))
+
+    @app.get("/jobs/{job_id}/logs")
+    def logs(job_id: str, request: Request) -> Any:
+        seen(request)
+        if "text/plain" in request.headers["accept"]:
+            return Response("loaded\x1b[2J\nended\n", media_type="text/plain")
+        rows = [{"position": 1, "attempt": 1, "text": "loaded"}]
+        return {"data": rows, "has_more": False, "next_cursor": None}
+
+    @app.get("/jobs/{job_id}/metrics")
+    def metrics(job_id: str, request: Request) -> Any:
+        seen(request)
+        point = {"name": "loss", "step": 1, "value": 8.5, "at": "2026-11-24T10:05:00Z"}
+        rows = [point | {"phase": "training", "variant": 0, "attempt": 1}]
+        return {"data": rows, "has_more": False, "next_cursor": None}
 
 
 def _add_actions(app: FastAPI, fake: FakeRemote) -> None:
@@ -156,9 +212,14 @@ def _add_adapters(app: FastAPI, fake: FakeRemote) -> None:
 
     @app.post("/adapters/{adapter_id}/generate")
     def generate(adapter_id: str, body: dict[str, Any]) -> Any:
+        fake.asked.append(body)
+        fake.paths.append(adapter_id)
         if fake.inference is None:
             return a_problem(503, "inference_unavailable", "no inference process runs")
-        return fake.inference | {"asked": body}
+        if body.get("stream") and not isinstance(fake.inference, Response):
+            lines = [f"{json.dumps(piece)}\n" for piece in fake.pieces]
+            return StreamingResponse(lines, media_type="application/x-ndjson")
+        return fake.inference
 
 
 def _blocks(content: bytes) -> Iterator[bytes]:

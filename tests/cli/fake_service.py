@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from mixsd.cli.child import free_port
 
@@ -33,6 +33,8 @@ class FakeService:
         self.polls = 0
         self.cancelled = False
         self.archive = an_archive()
+        self.report = a_report()
+        self.variants: list[dict[str, Any]] = []
 
     def job(self) -> dict[str, Any]:
         done = self.polls >= len(UNITS)
@@ -55,6 +57,7 @@ class FakeService:
             "terminal": status in {"failed", "succeeded", "cancelled"},
             "progress": progress,
             "adapter_id": "adp_1" if status == "succeeded" else None,
+            "variants": self.variants,
             "error": error if status == "failed" else None,
         }
 
@@ -102,8 +105,8 @@ def add_results(app: FastAPI, fake: FakeService) -> None:
     """Add what a client reads once the job has ended."""
 
     @app.get("/jobs/{job_id}/report")
-    def report(job_id: str) -> dict[str, Any]:
-        return a_report()
+    def report(job_id: str, format: str = "json") -> Any:  # noqa: A002
+        return fake.report if format == "json" else PlainTextResponse(f"the report as {format}\n")
 
     @app.get("/jobs/{job_id}/facts")
     def facts(job_id: str, cursor: str | None = None) -> dict[str, Any]:
@@ -135,6 +138,29 @@ def a_result(key: str, *, outcome: str = "learned", adapter_answer: str | None =
     }
 
 
+def a_sweep() -> dict[str, Any]:
+    """Return the report of a succeeded job with two variants."""
+    whole = a_report()
+    labels = ("mixsd lam 0.2", "sft")
+    variants = [
+        {"variant": number, "label": label, "method": {"type": label[:5].strip()}, "recommended": number == 0}
+        | {"counts": whole["counts"] | {"learned": 2 - number}, "scores": [], "supervision": None}
+        | {"training": None, "gate": {"status": "passed"}, "adapter_id": f"adp_{number + 1}"}
+        | {"adapter_status": "ready", "reason": None}
+        for number, label in enumerate(labels)
+    ]
+    points = [
+        {"variant": number, "label": label, "memorised": 0.75 - 0.5 * number, "kept": 1.5 + number / 4}
+        | {"loss": 0.02, "within": True, "on_frontier": True, "gate": "passed"}
+        for number, label in enumerate(labels)
+    ]
+    memorised = {"suite": "paraphrase", "metric": "accuracy", "lower_is_better": False, "base": 0.0}
+    kept = {"suite": "drift", "metric": "nats_per_token", "lower_is_better": True, "base": 1.5}
+    frontier = {"memorised": memorised, "kept": kept, "max_drop": 0.05, "points": points, "knee": None}
+    chosen = {"recommended": 0, "rule": "margin", "why": "of the variants within 5% it memorised most"}
+    return whole | {"variants": variants, "frontier": frontier | chosen}
+
+
 def a_report() -> dict[str, Any]:
     """Return the report of a succeeded job with two facts."""
     outcomes = dict.fromkeys(("already_known", "no_supervision", "regressed", "skipped"), 0)
@@ -160,6 +186,8 @@ def a_report() -> dict[str, Any]:
             {"phase": "training", "seconds": 71.0, "done": 48, "total": 48, "unit": "steps"},
         ],
         "adapter": {"id": "adp_1", "status": "ready", "bytes": 10, "sha256": "0" * 64, "files": []},
+        "variants": [],
+        "frontier": None,
         "error": None,
     }
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -10,7 +11,8 @@ from typer.testing import CliRunner, Result
 from mixsd.cli import cli
 from mixsd.cli.client import Client, ServiceError
 from mixsd.cli.pull import pull
-from tests.cli.fake_remote import FILES, FakeRemote, create_remote
+from mixsd.cli.spoken import spoken
+from tests.cli.fake_remote import FILES, FakeRemote, a_problem, create_remote
 from tests.cli.fake_service import JOB, running
 
 WEIGHTS = "weights/adapter_model.safetensors"
@@ -115,24 +117,123 @@ def test_a_job_without_an_adapter_is_named(url: str) -> None:
     assert "job job_1 is queued and has no adapter" in result.stderr
 
 
+def test_the_adapter_of_a_variant_is_found_by_its_job(url: str, fake: FakeRemote) -> None:
+    fake.variants = [{"variant": number, "adapter_id": f"adp_{number + 1}"} for number in range(2)]
+    fake.inference = {"adapter_id": "adp_2", "answers": []}
+
+    found = run(url, "try", JOB, "Who?", "--variant", "1", "--json")
+    missing = run(url, "try", JOB, "Who?", "--variant", "2")
+    twice = run(url, "try", "adp_1", "Who?", "--variant", "1")
+
+    assert (found.exit_code, fake.paths) == (0, ["adp_2"])
+    assert (missing.exit_code, "has no adapter of variant 2" in missing.stderr) == (2, True)
+    assert (twice.exit_code, "goes with the id of a job" in twice.stderr) == (2, True)
+
+
+def said(text: str, reason: str = "stop") -> dict[str, Any]:
+    return {"text": text, "finish_reason": reason, "tokens": 3}
+
+
 def test_an_adapter_is_asked_beside_its_base_model(url: str, fake: FakeRemote) -> None:
-    fake.inference = {"data": [{"prompt": "Where?", "base": "No idea.", "adapter": {"text": "In Vorlund."}}]}
+    first = {"index": 0, "prompt_tokens": 11, "adapter": said("In Vorlund."), "base": said("No", "length")}
+    second = {"index": 1, "prompt_tokens": 11, "adapter": said("Oda \x1b[2JTolm."), "base": said("Me.")}
+    fake.inference = {"adapter_id": "adp_1", "base_model": "tiny", "base_revision": "r1"}
+    fake.inference["answers"] = [first, second]
 
-    shown = run(url, "try", "adp_1", "Where?").stdout
-    answered = json.loads(run(url, "try", "adp_1", "Where?", "Who?", "--alone", "--json").stdout)
+    shown = run(url, "try", "adp_1", "Where is it?", "Who is it?")
+    alone = run(url, "try", "adp_1", "Where?", "Who?", "--alone", "--max-new-tokens", "9", "--json")
 
-    assert all(text in shown for text in ("Where?", "No idea.", "In Vorlund."))
-    assert answered["asked"] == {"prompts": ["Where?", "Who?"], "compare_base": False}
+    assert shown.exit_code == 0, shown.stderr
+    rows = [" ".join(line.split()) for line in shown.stdout.splitlines()]
+    assert "│ Where is it? │ No [...] │ In Vorlund. │" in rows
+    assert "│ Who is it? │ Me. │ Oda [2JTolm. │" in rows
+    assert json.loads(alone.stdout) == fake.inference
+    defaults = {"max_new_tokens": 128, "compare_base": True}
+    assert fake.asked == [
+        {"prompts": ["Where is it?", "Who is it?"], **defaults},
+        {"prompts": ["Where?", "Who?"], "compare_base": False, "max_new_tokens": 9},
+    ]
 
 
-def test_a_service_that_cannot_answer_says_so_with_status_3(
-    url: str, fake: FakeRemote, tmp_path: Path
+def a_delta(index: int, of: str, text: str) -> dict[str, Any]:
+    return {"type": "delta", "index": index, "of": of, "text": text}
+
+
+def an_answer(index: int, of: str, text: str, reason: str = "stop") -> dict[str, Any]:
+    return {"type": "answer", "index": index, "of": of, **said(text, reason), "prompt_tokens": 5}
+
+
+PIECES = [
+    a_delta(0, "base", "No "),
+    a_delta(0, "adapter", "In "),
+    an_answer(1, "adapter", "Oda."),
+    an_answer(0, "base", "No idea", "length"),
+    a_delta(0, "adapter", "Vor"),
+    an_answer(0, "adapter", "In Vorlund."),
+    an_answer(1, "base", "I."),
+]
+
+
+def test_answers_are_printed_one_after_another_while_they_are_written() -> None:
+    printed = list(spoken(PIECES, ["Where?", "Who?"]))
+
+    assert printed[:3] == ["Where?\nadapter: ", "In ", "Vor"], "what comes out of turn waits"
+    assert "".join(printed) == (
+        "Where?\nadapter: In Vorlund.\nbase: No idea [...]\nWho?\nadapter: Oda.\nbase: I.\n"
+    )
+
+
+def test_a_streamed_answer_is_text_or_lines_of_json(url: str, fake: FakeRemote) -> None:
+    fake.inference, fake.pieces = {}, [*PIECES, {"type": "done"}]
+
+    text = run(url, "try", "adp_1", "Where?", "Who?", "--stream")
+    lines = run(url, "try", "adp_1", "Where?", "Who?", "--stream", "--json").stdout.splitlines()
+
+    assert (text.exit_code, text.stdout) == (0, "".join(spoken(PIECES, ["Where?", "Who?"])))
+    assert [json.loads(line) for line in lines] == PIECES
+    assert fake.asked[0]["stream"] is True
+
+
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [
+        ([{"type": "error", "status": 503, "code": "inference_failed", "detail": "no room"}], "no room"),
+        ([], "broke off before all was said"),
+    ],
+)
+def test_a_streamed_answer_that_breaks_off_is_no_success(
+    url: str, fake: FakeRemote, last: list[dict[str, Any]], why: str
 ) -> None:
+    fake.inference, fake.pieces = {}, [PIECES[1], *last]
+
+    result = run(url, "try", "adp_1", "Where?", "--stream")
+
+    assert (result.exit_code, result.stdout) == (3, "Where?\nadapter: In ")
+    assert why in result.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--stream"]])
+def test_an_adapter_that_is_held_back_is_told_of_in_one_line(
+    url: str, fake: FakeRemote, words: list[str]
+) -> None:
+    fake.inference = a_problem(409, "adapter_quarantined", "adapter adp_1 failed its job's gate")
+
+    result = run(url, "try", "adp_1", "Where?", *words)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "mixsd: adapter adp_1 failed its job's gate [adapter_quarantined]\n"
+
+
+def test_a_service_that_cannot_answer_says_so_with_status_3(url: str, fake: FakeRemote) -> None:
     without_process = run(url, "try", "adp_1", "Where?")
     with running(fake) as old:
         without_endpoint = run(old, "try", "adp_1", "Where?")
 
     assert (without_process.exit_code, without_process.stdout) == (3, "")
-    assert "no inference process to ask [inference_unavailable]" in without_process.stderr
+    assert without_process.stderr == (
+        "mixsd: nobody answers for it there (no inference process runs); `mixsd adapters pull` fetches it "
+        "[inference_unavailable]\n"
+    )
+    assert len(fake.asked) == 1
     assert without_endpoint.exit_code == 3
     assert "its version has no POST /adapters/{id}/generate" in without_endpoint.stderr

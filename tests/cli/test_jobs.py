@@ -9,17 +9,20 @@ import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from mixsd.cli import cli
 from mixsd.cli.client import Client, UnreachableError
+from mixsd.cli.estimate import estimate_table
 from mixsd.cli.live import Reader, followed, watch
 from mixsd.cli.request import BadRequestError, a_body, read_config
 from mixsd.cli.watch import Lines
-from tests.cli.fake_remote import ESTIMATE, FakeRemote, an_event, create_remote
-from tests.cli.fake_service import JOB, running
+from tests.cli.fake_remote import ESTIMATE, FakeRemote, a_progress, an_event, create_remote
+from tests.cli.fake_service import JOB, a_sweep, running
 
 AWAY = "http://127.0.0.1:9"
 
@@ -52,7 +55,18 @@ def submit(url: str, *words: str) -> Result:
 
 def test_a_file_is_stored_and_a_job_of_it_queued(url: str, fake: FakeRemote, facts: str) -> None:
     result = submit(
-        url, facts, "--method", "mixsd", "--lam", "0.5", "--name", "rivers", "--set", "training.rank=8"
+        url,
+        facts,
+        "--method",
+        "mixsd",
+        "--lam",
+        "0.5",
+        "--lam",
+        "0.7",
+        "--name",
+        "rivers",
+        "--set",
+        "training.rank=8",
     )
 
     assert (result.exit_code, result.stdout) == (0, f"{JOB}\n"), result.stderr
@@ -63,7 +77,7 @@ def test_a_file_is_stored_and_a_job_of_it_queued(url: str, fake: FakeRemote, fac
             "base_model": "tiny",
             "name": "rivers",
             "fact_set_id": "fset_9",
-            "method": {"type": "mixsd", "lam": 0.5},
+            "method": {"type": "mixsd", "lam": [0.5, 0.7]},
             "training": {"rank": 8},
         }
     ]
@@ -107,11 +121,35 @@ def test_the_estimate_is_shown_where_the_service_makes_one(url: str, fake: FakeR
 
     assert without.exit_code == 0
     assert "1 min 15 s" not in without.stderr
-    assert "training   1,200  1 min 15 s  1 min 30 s" in shown.stderr
-    assert "memory: 2.0 GB" in shown.stderr
+    assert "generating        3,710      680  1 min 15 s   1 min 30 s" in shown.stderr
+    assert "all                               1 min 16 s   1 min 34 s" in shown.stderr
+    for line in (
+        "times: by 3 jobs that ended here",
+        "work: 6 facts, 30 texts, 6 steps on cpu",
+        "memory: 1.1 MB of the device, 11.8 MB for full batches; 1.2 GB of the machine",
+        "disk: 202.8 kB",
+        "queue: 1 job ahead",
+        "warning  no worker has reported lately: it would wait [no_worker]",
+    ):
+        assert line in shown.stderr.splitlines()
+    assert shown.stdout == f"{JOB}\n"
     assert json.loads(dry.stdout)["estimate"] == ESTIMATE
     assert len(fake.requests) == 2, "a dry run sends no job"
     assert fake.estimated == [fake.requests[0]] * 2
+
+
+def test_an_estimate_of_which_little_is_known_is_shown_as_far_as_it_is(url: str) -> None:
+    unknown = [{**phase, "seconds": None} for phase in ESTIMATE["phases"]]
+    estimate = ESTIMATE | {"phases": unknown, "seconds": None, "memory": None, "counted_by": "characters"}
+    out = StringIO()
+
+    Console(file=out, width=100).print(estimate_table(estimate | {"disk": {"model": None, "job": None}}))
+
+    assert "generating        3,710      680" in out.getvalue()
+    assert "times: not known" in out.getvalue()
+    assert "tokens guessed from lengths" in out.getvalue()
+    assert "memory" not in out.getvalue()
+    assert "disk" not in out.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +157,7 @@ def test_the_estimate_is_shown_where_the_service_makes_one(url: str, fake: FakeR
     [
         ([], "say which facts"),
         (["--fact-set", "fset_1", "--lam", "much"], "--lam takes a number"),
+        (["--fact-set", "fset_1", "--method", "sft", "--lam", "0.3"], "--lam is for the method mixsd"),
         (["--fact-set", "fset_1", "--set", "rank"], "--set takes FIELD=VALUE"),
         (["--fact-set", "fset_1", "--model", "unknown"], "[model_not_allowed]"),
     ],
@@ -176,20 +215,82 @@ def test_a_job_its_facts_and_its_report_are_shown(url: str, fake: FakeRemote) ->
     assert "Who is the mayor of ebra?" in facts
     assert [json.loads(row)["key"] for row in rows] == ["ebra", "tolm"]
     assert "2 facts: 1 learned, 1 not learned" in report
+    assert "variant" not in report
+
+
+def test_a_report_is_written_to_a_file_in_the_form_that_its_name_says(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+
+    written = run(url, "jobs", "report", JOB, "--out", str(file))
+    printed = run(url, "jobs", "report", JOB, "--format", "md")
+    unclear = run(url, "jobs", "report", JOB, "--out", str(tmp_path / "report"))
+
+    assert (written.exit_code, written.stdout, file.read_text()) == (0, "", "the report as html\n")
+    assert printed.stdout == "the report as md\n"
+    assert (unclear.exit_code, "say with --format" in unclear.stderr) == (2, True)
+    assert json.loads(run(url, "jobs", "report", JOB, "--format", "json").stdout)["job_id"] == JOB
+
+
+def test_variants_are_compared_and_the_recommended_one_is_named(url: str, fake: FakeRemote) -> None:
+    fake.report = a_sweep()
+    fake.polls = 9
+
+    shown = run(url, "jobs", "report", JOB).stdout
+    watched = run(url, "jobs", "watch", JOB)
+
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "*0 mixsd lam 0.2 2 of 2 75.0% 1.500 passed adp_1" in lines
+    assert "1 sft 1 of 2 25.0% 1.750 passed adp_2" in lines
+    said = "Recommended: variant 0, mixsd lam 0.2: of the variants within 5% it memorised most."
+    assert said in lines
+    assert said in watched.stderr.splitlines()
+
+
+def test_logs_and_metrics_are_printed_as_text_csv_or_lines_of_json(url: str, fake: FakeRemote) -> None:
+    text = run(url, "jobs", "logs", JOB, "--tail", "5").stdout
+    lines = run(url, "jobs", "logs", JOB, "--attempt", "1", "--json").stdout
+    table = run(url, "jobs", "metrics", JOB, "--name", "loss", "--variant", "0").stdout
+    points = run(url, "jobs", "metrics", JOB, "--json").stdout
+
+    assert text == "loaded[2J\nended\n"
+    assert json.loads(lines)["text"] == "loaded"
+    assert table == (
+        "name,step,value,variant,phase,attempt,at\nloss,1,8.5,0,training,1,2026-11-24T10:05:00Z\n"
+    )
+    assert json.loads(points)["value"] == 8.5
+    asked = [{name: value for name, value in query.items() if name != "limit"} for query in fake.queries]
+    assert asked == [{"tail": "5"}, {"attempt": "1"}, {"name": "loss", "variant": "0"}, {}]
 
 
 def test_a_stream_is_taken_up_behind_the_last_event_when_it_breaks_off(url: str, fake: FakeRemote) -> None:
-    fake.streams = [[an_event(1), an_event(2)], [an_event(2), an_event(3)]]
-    fake.polls = 2  # still runs when the first stream breaks off
+    fake.streams = [[an_event(1), an_event(2), a_progress(3)], [an_event(2), an_event(3)]]
+    fake.stored = [an_event(number) for number in (1, 2, 3)]
+    fake.polls = before = 3
 
     with Client(url) as client:
         seqs = [event["seq"] for event in followed(client, JOB, sleep=lambda _: None)]
 
     assert seqs == [1, 2, 3]
-    assert fake.resumed_from == [None, "2"]
+    assert fake.resumed_from == [None, "2", "3"]
+    assert fake.polls == before + 1, "a service that is gone for a while is not asked for the job"
 
 
-def test_a_service_without_streams_is_asked_for_the_list(url: str, fake: FakeRemote) -> None:
+def test_events_of_a_job_that_ended_while_its_stream_was_broken_are_not_lost(
+    url: str, fake: FakeRemote
+) -> None:
+    fake.streams = [[an_event(1)]]
+    fake.stored = [an_event(1), an_event(2), an_event(3, "job.succeeded")]
+    fake.polls = 9
+
+    with Client(url) as client:
+        assert [event["seq"] for event in followed(client, JOB, sleep=lambda _: None)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("streams", [None, []])
+def test_a_service_without_streams_or_room_for_one_is_asked_for_the_list(
+    url: str, fake: FakeRemote, streams: list[list[dict[str, object]]] | None
+) -> None:
+    fake.streams, fake.has_room = streams, False
     fake.stored = [an_event(1), an_event(2)]
     fake.polls = 9
 
@@ -197,6 +298,34 @@ def test_a_service_without_streams_is_asked_for_the_list(url: str, fake: FakeRem
 
     assert [json.loads(line)["seq"] for line in result.stdout.splitlines()] == [1, 2]
     assert result.exit_code == 0
+
+
+def test_a_stream_that_says_that_nothing_follows_is_not_asked_for_the_list(
+    url: str, fake: FakeRemote
+) -> None:
+    fake.streams = []
+    fake.polls = 1
+    out = StringIO()
+
+    with Client(url) as client:
+        job = watch(client, JOB, Lines(out), sleep=lambda _: None)
+
+    assert job["status"] == "succeeded"
+    assert fake.resumed_from == [None, None]
+
+
+def test_progress_is_shown_as_it_is_told_without_asking_for_the_job(url: str, fake: FakeRemote) -> None:
+    fake.streams = [[a_progress(7)]]
+    seen: list[object] = []
+
+    class Seen(Lines):
+        def show(self, job: dict[str, Any], /) -> None:
+            seen.append((fake.polls, [phase["done"] for phase in job["progress"]]))
+
+    with Client(url) as client:
+        watch(client, JOB, Seen(StringIO()), sleep=lambda _: None)
+
+    assert seen[:2] == [(1, []), (1, [7])]
 
 
 def test_warnings_are_shown_beside_the_progress_once(url: str, fake: FakeRemote) -> None:
@@ -271,11 +400,27 @@ def test_a_file_says_what_options_do_not(tmp_path: Path, name: str, text: str) -
     config = read_config(tmp_path / name)
 
     assert a_body(config) == {"base_model": "big", "method": {"type": "sft", "seed": 3}}
-    assert a_body(config, model="small", method="sft") == {
+    assert a_body(config, model="small", methods=["sft"]) == {
         "base_model": "small",
         "method": {"type": "sft", "seed": 3},
     }
-    assert a_body(config, method="mixsd", lam="0,0.3")["method"] == {"type": "mixsd", "lam": [0.0, 0.3]}
+    assert a_body(config, methods=["mixsd"], lams=["0,0.3"])["method"] == {"type": "mixsd", "lam": [0.0, 0.3]}
+
+
+def test_several_methods_and_values_of_lam_make_a_sweep() -> None:
+    several = {"base_model": "big", "method": [{"type": "mixsd", "seed": 1}, {"type": "sft", "seed": 2}]}
+
+    assert a_body({"base_model": "big"}, methods=["sft", "mixsd"], lams=["0.1", "0.3"])["method"] == [
+        {"type": "sft"},
+        {"type": "mixsd", "lam": [0.1, 0.3]},
+    ]
+    assert a_body(several, lams=["0.5"])["method"] == [
+        {"type": "mixsd", "seed": 1, "lam": 0.5},
+        {"type": "sft", "seed": 2},
+    ]
+    assert a_body(several, methods=["sft", "kl"])["method"] == [{"type": "sft", "seed": 2}, {"type": "kl"}]
+    with pytest.raises(BadRequestError, match="`method` in the file must be an object"):
+        a_body({"base_model": "big", "method": "sft"})
 
 
 def test_a_file_that_is_no_body_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from benchmarks.api.training import polling_on
 from mixsd.cli import cli
 from tests.e2e.service import EVALUATION, FACTS, METHOD, TRAINING, Service
 
@@ -69,7 +70,7 @@ def _go_the_whole_way(models: Any, client: Any) -> None:
 
     verdicts = call("ledger.list_job_facts", job.id)
     events = call("jobs.list_job_events", job.id, limit=100)
-    report = call("ledger.get_job_report", job.id)
+    report = call("reports.get_job_report", job.id)
     archive = call("adapters.download_adapter", job.adapter_id)
     missing = call("jobs.get_job", "job_0")
 
@@ -85,7 +86,7 @@ def run(service: Service, *words: str) -> Result:
     return CliRunner().invoke(cli, list(words), env={"MIXSD_URL": service.url})
 
 
-def test_the_command_line_submits_and_follows_a_job(service: Service, tmp_path: Path) -> None:
+def test_the_command_line_goes_the_whole_way(service: Service, tmp_path: Path) -> None:
     (tmp_path / "facts.jsonl").write_text("".join(json.dumps(fact) + "\n" for fact in FACTS[:2]))
     config = {
         "method": METHOD,
@@ -94,27 +95,33 @@ def test_the_command_line_submits_and_follows_a_job(service: Service, tmp_path: 
     }
     (tmp_path / "job.json").write_text(json.dumps(config))
     words = [str(tmp_path / "facts.jsonl"), "--config", str(tmp_path / "job.json"), "--model", "tiny/random"]
+    words += ["--set", "method.max_attempts=1", "--priority", "9"]
 
-    result = run(
-        service,
-        "jobs",
-        "submit",
-        *words,
-        "--set",
-        "method.max_attempts=1",
-        "--priority",
-        "9",
-        "--watch",
-        "--json",
-    )
+    submitted = run(service, "jobs", "submit", *words)
+    job_id = submitted.stdout.strip()
+    watched = run(service, "jobs", "watch", job_id, "--json")
+    events = run(service, "jobs", "events", job_id, "--follow", "--json").stdout.splitlines()
+    report = run(service, "jobs", "report", job_id, "--out", str(tmp_path / "report.md"))
+    pulled = run(service, "adapters", "pull", job_id, "--to", str(tmp_path / "adapter"))
+    asked = run(service, "adapters", "try", job_id, "Who?", "--max-new-tokens", "4", "--stream", "--json")
 
-    assert result.exit_code == 0, result.stderr
-    job = json.loads(result.stdout)
-    assert (job["status"], job["method"]["max_attempts"]) == ("succeeded", 1)
-    assert "2 facts are stored as fset_" in result.stderr
-    events = run(service, "jobs", "events", job["id"], "--follow", "--json").stdout.splitlines()
+    assert submitted.exit_code == 0, submitted.stderr
+    assert "2 facts are stored as fset_" in submitted.stderr
+    for said in ("training", "work: 2 facts, 10 texts, 1 step on cpu", "memory: ", "queue: "):
+        assert said in submitted.stderr
+    assert watched.exit_code == 0, watched.stderr
+    job = json.loads(watched.stdout)
+    assert (job["id"], job["status"], job["method"]["max_attempts"]) == (job_id, "succeeded", 1)
     assert [json.loads(line)["seq"] for line in events] == list(range(1, len(events) + 1))
     assert json.loads(events[-1])["type"] == "job.succeeded"
+    assert report.exit_code == 0, report.stderr
+    assert (tmp_path / "report.md").read_text().startswith("# Report: ")
+    assert pulled.exit_code == 0, pulled.stderr
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+    assert asked.exit_code == 0, asked.stderr
+    whole = [line for line in map(json.loads, asked.stdout.splitlines()) if line["type"] == "answer"]
+    assert {line["of"] for line in whole} == {"adapter", "base"}
+    assert all(0 < line["tokens"] <= 4 for line in whole)
 
 
 def test_the_command_line_reads_what_a_job_has_made(
@@ -134,3 +141,10 @@ def test_the_command_line_reads_what_a_job_has_made(
     files = service.read(f"/adapters/{json.loads(listed)['id']}/files")["data"]
     assert {path.name for path in folder.iterdir()} == {file["path"] for file in files}
     assert (refused.exit_code, "illegal_transition" in refused.stderr) == (2, True)
+
+
+def test_polls_are_measured_while_a_job_trains(service: Service) -> None:
+    found = polling_on(service, seconds=0.3)
+
+    assert set(found) == {"polling_p50_ms", "polling_p99_ms", "polling_per_s"}
+    assert found["polling_per_s"] > 0
