@@ -161,8 +161,12 @@ EXAMPLES: Final[dict[str, Any]] = {
         "id": "eval_019ab3c4d5e67f8091a2b3c4d5e6f70d",
         "job_id": _JOB,
         "adapter_id": _ADAPTER,
+        "fact_set_id": _SET,
         "counts": {"facts": 24, "learned": 23, "not_learned": 1},
         "scores": [_SCORE],
+        "confidence": 0.95,
+        "mistakes": [],
+        "gate": None,
         "created_at": _AT,
     },
     "EventRead": {
