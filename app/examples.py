@@ -233,6 +233,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "Health": {"status": "ok"},
     "JobManifest": {
         "job_id": _JOB,
+        "kind": "training",
         "status": "succeeded",
         "repeatable": True,
         "request": {
@@ -282,6 +283,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     },
     "JobReport": {
         "job_id": _JOB,
+        "kind": "training",
         "status": "succeeded",
         "base_model": {"id": "smollm2-135m-instruct", "revision": "q4_1-b179c952"},
         "method": {"type": "mixsd", "lam": 0.3},

@@ -163,7 +163,7 @@ class Report(BaseModel):
     job_id: JobId
     kind: Annotated[
         JobKind, Field(description="`evaluation`: it measured `adapter`, which another job has made.")
-    ] = JobKind.TRAINING
+    ]
     status: JobStatus
     base_model: ReportModel
     method: Annotated[Methods | None, Field(description="Null for an evaluation, which has no variants.")]

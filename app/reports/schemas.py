@@ -241,7 +241,7 @@ class JobManifest(BaseModel):
     """Everything that decided a run. What is not known, or not yet, is null."""
 
     job_id: JobId
-    kind: JobKind = JobKind.TRAINING
+    kind: JobKind
     status: JobStatus
     repeatable: Annotated[
         bool, Field(description="Whether `request` can be sent as it is and names all that it takes.")

@@ -69,7 +69,7 @@ def _go_the_whole_way(models: Any, client: Any) -> None:
 
     verdicts = call("ledger.list_job_facts", job.id)
     events = call("jobs.list_job_events", job.id, limit=100)
-    report = call("ledger.get_job_report", job.id)
+    report = call("reports.get_job_report", job.id)
     archive = call("adapters.download_adapter", job.adapter_id)
     missing = call("jobs.get_job", "job_0")
 
