@@ -161,8 +161,12 @@ EXAMPLES: Final[dict[str, Any]] = {
         "id": "eval_019ab3c4d5e67f8091a2b3c4d5e6f70d",
         "job_id": _JOB,
         "adapter_id": _ADAPTER,
+        "fact_set_id": _SET,
         "counts": {"facts": 24, "learned": 23, "not_learned": 1},
         "scores": [_SCORE],
+        "confidence": 0.95,
+        "mistakes": [],
+        "gate": None,
         "created_at": _AT,
     },
     "EventRead": {
@@ -229,6 +233,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "Health": {"status": "ok"},
     "JobManifest": {
         "job_id": _JOB,
+        "kind": "training",
         "status": "succeeded",
         "repeatable": True,
         "request": {
@@ -278,6 +283,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     },
     "JobReport": {
         "job_id": _JOB,
+        "kind": "training",
         "status": "succeeded",
         "base_model": {"id": "smollm2-135m-instruct", "revision": "q4_1-b179c952"},
         "method": {"type": "mixsd", "lam": 0.3},

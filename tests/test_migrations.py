@@ -6,8 +6,8 @@ from sqlalchemy import Engine, inspect, select, text
 import migrations
 from app.db.engine import Database
 from app.ids import CheckpointId, JobId, new_id
-from app.jobs.models import Checkpoint, Supervision
-from app.jobs.states import Phase
+from app.jobs.models import Checkpoint, Job, Supervision
+from app.jobs.states import JobKind, Phase
 from tests.app.published import supervision_of
 from tests.factories import NOW, a_job
 
@@ -82,6 +82,18 @@ def test_of_jobs_with_several_variants_the_first_is_kept_on_the_way_back(
     (unique,) = inspector.get_unique_constraints("checkpoints")
     assert unique["column_names"] == ["job_id", "phase", "variant", "fence", "step"]
     command.check(config)
+
+
+def test_jobs_that_measure_an_adapter_are_gone_on_the_way_back(engine: Engine, database: Database) -> None:
+    """The code before knows no job without a method."""
+    kept = a_job(database)
+    a_job(database, kind=JobKind.EVALUATION, adapter_id="adp_0", method={})
+
+    command.downgrade(migrations.config_for(engine), "0011_variants")
+    migrations.upgrade(engine)
+
+    with database.read() as session:
+        assert [(job.id, job.kind) for job in session.scalars(select(Job))] == [(kept, JobKind.TRAINING)]
 
 
 def a_checkpoint(job_id: JobId, variant: int) -> Checkpoint:

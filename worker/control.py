@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.adapters.models import AdapterFile
 from app.db.base import JsonObject
 from app.db.engine import Database
 from app.events.models import Level
@@ -27,7 +28,14 @@ from app.metrics import repository as series
 from worker import checkpoints, phases
 from worker.phases import Pace
 from worker.points import Points
-from worker.publication import Publication, insert_publication, story_of
+from worker.publication import (
+    Measurement,
+    Publication,
+    insert_measurement,
+    insert_publication,
+    story_of,
+    story_of_measurement,
+)
 from worker.stopping import StopRequested as StopRequested  # noqa: PLC0414  whoever holds a control needs it
 from worker.transactions import read, write
 from worker.upsert import upsert
@@ -138,6 +146,15 @@ class Control:
             .order_by(FactRow.ord)
         )
         return self._read(lambda session: session.scalars(statement).all())
+
+    def adapter_files(self) -> Mapping[str, str]:
+        """Return the digests, by path, of the adapter that the job measures: none once it was deleted."""
+        statement = (
+            select(AdapterFile.path, AdapterFile.sha256)
+            .join(Job, Job.adapter_id == AdapterFile.adapter_id)
+            .where(Job.id == self.job_id)
+        )
+        return self._read(lambda session: {path: sha256 for path, sha256 in session.execute(statement)})  # noqa: C416
 
     def finished(self, phase: Phase, input_sha256: str) -> str | None:
         """Return the digest of what the phase made, if it was finished before with this input."""
@@ -344,6 +361,32 @@ class Control:
         """
         best = next(each for each in publications if each.variant == recommended)
 
+        def insert(session: Session, job: Job, now: datetime) -> None:
+            for each in publications:
+                insert_publication(session, job, each, recommended=each is best, now=now)
+
+        self._end(best, insert, story_of(publications, best), frontier)
+
+    def publish_measurement(self, measurement: Measurement) -> None:
+        """End the job as succeeded, with the evaluation that it was for, or leave no trace.
+
+        Raises:
+            StopRequested: The job is being cancelled.
+            LeaseLostError: The job is not ours any more.
+        """
+
+        def insert(session: Session, job: Job, now: datetime) -> None:
+            insert_measurement(session, job, measurement, adapter_id=job.adapter_id, now=now)
+
+        self._end(measurement, insert, story_of_measurement(measurement))
+
+    def _end(
+        self,
+        best: Publication | Measurement,
+        insert: Callable[[Session, Job, datetime], None],
+        story: Sequence[NewEvent],
+        frontier: JsonObject | None = None,
+    ) -> None:
         def end(session: Session) -> None:
             now = self._database.now(session)
             if leases.publish(
@@ -354,11 +397,9 @@ class Control:
                 gate_status=best.gate_status,
                 gate=best.gate,
                 frontier=frontier,
-                new_events=story_of(publications, best),
+                new_events=story,
             ):
-                job = session.scalars(select(Job).where(Job.id == self.job_id)).one()
-                for each in publications:
-                    insert_publication(session, job, each, recommended=each is best, now=now)
+                insert(session, session.scalars(select(Job).where(Job.id == self.job_id)).one(), now)
                 self.crash_point("packaging.before_commit")
             else:
                 self._explain_refusal(session)

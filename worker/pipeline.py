@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from app.jobs.states import Phase
+from app.jobs.states import JobKind, Phase
 from app.jobs.variants import variants_of
 from app.settings import Settings
 from app.storage import ArtifactStore
@@ -20,12 +20,11 @@ from mixsd.config import MixConfig, Plan
 from mixsd.errors import ConfigError, CorruptError
 from mixsd.evaluation.adapters import measure_adapter
 from mixsd.evaluation.judge import judge
-from mixsd.evaluation.measure import Measured, measure, questions_in
+from mixsd.evaluation.measure import Measured, questions_in
 from mixsd.facts import Fact
 from mixsd.known import Parted, parted
-from mixsd.models.load import Base, choose_device, load_base, use_threads
+from mixsd.models.load import Base, choose_device
 from mixsd.models.registry import default_cache
-from mixsd.models.store import pull
 from mixsd.pieces import pieces
 from mixsd.supervise import supervise, supervise_alike
 from mixsd.supervision import Supervision, sha256_of
@@ -34,7 +33,9 @@ from mixsd.training import checkpoint, launch, lora
 from mixsd.training.checkpoint import Saved
 from mixsd.training.loop import Hooks
 from worker.control import Control, SupervisionRow
+from worker.evaluating import run_evaluation
 from worker.measured import Tally, of_scores
+from worker.preparing import baseline_of, load
 from worker.publication import FactVerdict, Publication, PublishedFile
 from worker.results import Results
 from worker.variants import (
@@ -49,7 +50,10 @@ from worker.variants import (
 
 
 def run_pipeline(control: Control, settings: Settings, store: ArtifactStore) -> None:
-    """Take a job from wherever it stands to a published adapter."""
+    """Take a job from wherever it stands to a published adapter, or to an evaluation of one."""
+    if (job := control.job()).kind is JobKind.EVALUATION:
+        run_evaluation(control, settings, store, job)
+        return
     attempt = _Attempt(control, settings, store)
     attempt.prepare()
     baseline = attempt.baseline()
@@ -85,19 +89,7 @@ class _Attempt:
         control, job = self._control, self._job
         control.enter(Phase.PREPARING, 2, "steps")
         _check_processes(self._plan.training.processes, self._settings)
-        with control.expendable():
-            found = pull(
-                job.base_model,
-                cache=self._models,
-                revision=job.base_revision,
-                allowed=self._settings.allowed_models,
-                on_progress=Reporter(control, Phase.PREPARING),
-            )
-        control.pin_revision(found.revision)
-        control.progress(Phase.PREPARING, 1, 2, "steps")
-        use_threads(self._settings.threads)
-        with control.expendable():
-            self._base = load_base(found, device=self._settings.device)
+        self._base = load(control, self._settings, job)
         for variant in self._variants:
             run.check(self._base, variant.plan)
         control.note_device(self._base.model.device.type)
@@ -105,18 +97,7 @@ class _Attempt:
 
     def baseline(self) -> Measured:
         """Ask the base model what the adapter will be asked."""
-        digest = run.baseline_input(self._base, self._facts, self._plan)
-        if (body := self._results.of(Phase.BASELINE, digest)) is not None:
-            return Measured.from_json(body)
-        self._control.enter(Phase.BASELINE, len(self._facts), "questions", digest)
-        said = measure(
-            self._base,
-            self._facts,
-            self._plan.evaluation,
-            on_progress=Reporter(self._control, Phase.BASELINE),
-        )
-        self._results.end(Phase.BASELINE, said.to_json())
-        return said
+        return baseline_of(self._control, self._results, self._base, self._facts, self._plan)
 
     def part(self, baseline: Measured) -> None:
         """Leave facts out that the base model knows, if the job wants that."""

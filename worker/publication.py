@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -19,6 +19,9 @@ from app.jobs.models import Job
 from mixsd.evaluation.said import gate_line
 from mixsd.evaluation.score import Score
 from worker.upsert import upsert
+
+_OF_EVALUATIONS: Final[tuple[str, ...]] = ("confidence", "mistakes", "gate")
+"""What the summary of an evaluation has of an adapter's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,30 @@ class Publication:
     def held_back(self) -> bool:
         """Whether the adapter is quarantined: its gate failed."""
         return self.gate_status == "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a job of the kind `evaluation` found out. Its gate holds nothing back."""
+
+    summary: JsonObject
+    facts: Sequence[FactVerdict]
+    scores: Sequence[Score]
+    gate: JsonObject | None = None
+
+    @property
+    def gate_status(self) -> str | None:
+        return self.gate["status"] if self.gate else None
+
+
+def story_of_measurement(measurement: Measurement) -> list[NewEvent]:
+    """Return the events with which a job ends that measured an adapter."""
+    story = [NewEvent("evaluation.completed", f"{len(measurement.facts)} facts were judged")]
+    if measurement.gate and measurement.gate_status != "passed":
+        kind = "job.gate_failed" if measurement.gate_status == "failed" else "job.warning"
+        said = f"{gate_line(measurement.gate)}; the adapter stays as it is"
+        story.append(NewEvent(kind, said, level=Level.WARNING, data=measurement.gate))
+    return [*story, NewEvent("job.succeeded", "the adapter was measured")]
 
 
 def story_of(publications: Sequence[Publication], best: Publication) -> list[NewEvent]:
@@ -134,17 +161,27 @@ def insert_publication(
     session.flush()
     _insert(session, AdapterFile, map(asdict, publication.files), adapter_id=adapter.id)
 
+    summary = {name: publication.summary[name] for name in _OF_EVALUATIONS if name in publication.summary}
+    measurement = Measurement(summary, publication.facts, publication.scores, publication.gate)
+    insert_measurement(session, job, measurement, adapter_id=adapter.id, now=now)
+
+
+def insert_measurement(
+    session: Session, job: Job, measurement: Measurement, *, adapter_id: AdapterId | None, now: datetime
+) -> None:
+    """Insert an evaluation of a job that this very transaction has published."""
     evaluation = Evaluation(
         id=EvaluationId(new_id("eval", now=now)),
         project_id=job.project_id,
         job_id=job.id,
-        adapter_id=adapter.id,
+        adapter_id=adapter_id,
+        summary=measurement.summary,
         created_at=now,
     )
     session.add(evaluation)
     session.flush()
-    _insert(session, FactResult, map(asdict, publication.facts), evaluation_id=evaluation.id)
-    scores = (score.to_json() for score in publication.scores)
+    _insert(session, FactResult, map(asdict, measurement.facts), evaluation_id=evaluation.id)
+    scores = (score.to_json() for score in measurement.scores)
     _insert(session, ScoreRow, scores, evaluation_id=evaluation.id)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Query, Request, Response
 
 from app.adapters import service
 from app.adapters.models import Adapter
@@ -36,12 +36,6 @@ def list_adapters(
 def get_adapter(adapter_id: AdapterId, project_id: ProjectDep, database: DatabaseDep) -> Adapter:
     """Read what is known of an adapter."""
     return service.get_adapter(database, project_id=project_id, adapter_id=adapter_id)
-
-
-@router.delete("/{adapter_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404))
-def delete_adapter(adapter_id: AdapterId, project_id: ProjectDep, database: DatabaseDep) -> None:
-    """Delete an adapter. The report of its job stays."""
-    service.delete_adapter(database, project_id=project_id, adapter_id=adapter_id)
 
 
 @router.get(

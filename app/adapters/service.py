@@ -105,19 +105,6 @@ def download_adapter(
     )
 
 
-def delete_adapter(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> None:
-    """Delete an adapter; its row stays, as what was measured refers to it.
-
-    Blobs stay as well: others may share them, or be about to. Collecting the unreferenced ones
-    takes a look at the store as a whole.
-    """
-    with database.begin() as session:
-        adapter = repository.get_adapter(session, adapter_id, project_id=project_id, lock=True)
-        repository.delete_files(session, adapter.id)
-        adapter.status = AdapterStatus.DELETED
-    log.info("adapter.deleted", adapter_id=adapter_id)
-
-
 def _one_file(store: ArtifactStore, file: AdapterFile) -> Download:
     _check_stored(store, [file])
     name = file.path.rpartition("/")[2]

@@ -48,13 +48,17 @@ def _values(members: type[StrEnum]) -> list[str]:
     return [member.value for member in members]
 
 
-def enum_column(enum: type[StrEnum], name: str) -> Enum:
-    """Store an enum by value in a VARCHAR with a CHECK, alike on SQLite and Postgres."""
+def enum_column(enum: type[StrEnum], name: str, *, checked: bool = True) -> Enum:
+    """Store an enum by value in a VARCHAR, alike on SQLite and Postgres.
+
+    Args:
+        checked: With a CHECK, which SQLite cannot add to a table that is there already.
+    """
     return Enum(
         enum,
         name=name,
         native_enum=False,
-        create_constraint=True,
+        create_constraint=checked,
         length=32,
         values_callable=_values,
     )

@@ -70,7 +70,7 @@ def _sample(session: Session, request: JobCreate, upload: Upload | None, *, proj
             jobs.check_gate_inline(gate, upload)
         return sample_of(upload, ASKED_FOR)
     found = fact_sets.get_fact_set(session, request.fact_set_id or "", project_id=project_id)
-    jobs.check_gate(session, request, found)
+    jobs.check_gate(session, gate, found)
     return sample_in(session, found, ASKED_FOR)
 
 

@@ -10,7 +10,11 @@ from app.ids import AdapterId, EvaluationId, JobId, ProjectId
 
 
 class Evaluation(Base):
-    """One suite run on base and adapter. Inserted with the adapter it judges."""
+    """One suite run on base and adapter. Inserted by the transaction that publishes its job.
+
+    That is the job of the adapter, or another one that measured it again. `summary` is what is told of
+    it as a whole, as in that of an adapter; null for one that is older than the column.
+    """
 
     __tablename__ = "evaluations"
 
@@ -18,6 +22,7 @@ class Evaluation(Base):
     project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id"))
     job_id: Mapped[JobId | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     adapter_id: Mapped[AdapterId | None] = mapped_column(ForeignKey("adapters.id", ondelete="SET NULL"))
+    summary: Mapped[JsonObject | None]
     created_at: Mapped[datetime]
 
     __table_args__ = (Index(None, "adapter_id"), Index(None, "project_id", "id"))

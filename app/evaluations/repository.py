@@ -6,16 +6,24 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.adapters import repository as adapters
+from app.adapters.models import Adapter
 from app.db.lists import Cut, cut_by
 from app.evaluations.errors import EvaluationNotFoundError
 from app.evaluations.models import Evaluation, FactResult, Score
-from app.ids import AdapterId, EvaluationId, JobId, ProjectId
+from app.ids import EvaluationId, JobId, ProjectId
 
 
-def of_adapter(session: Session, adapter_id: AdapterId) -> EvaluationId | None:
-    """Return the evaluation that an adapter was published with."""
-    statement = select(Evaluation.id).where(Evaluation.adapter_id == adapter_id).order_by(Evaluation.id)
+def of_adapter(session: Session, adapter: Adapter) -> EvaluationId | None:
+    """Return the evaluation that an adapter was published with; later ones are of other jobs."""
+    statement = select(Evaluation.id).where(
+        Evaluation.adapter_id == adapter.id, Evaluation.job_id == adapter.job_id
+    )
     return session.scalars(statement.limit(1)).one_or_none()
+
+
+def measured_by(session: Session, job_id: JobId) -> Evaluation | None:
+    """Return what a job of the kind `evaluation` came to, once it has succeeded."""
+    return session.scalars(select(Evaluation).where(Evaluation.job_id == job_id).limit(1)).one_or_none()
 
 
 def get_evaluation(session: Session, evaluation_id: str, *, project_id: ProjectId) -> Evaluation:
@@ -49,9 +57,15 @@ def list_evaluations(
 
 
 def of_job(session: Session, job_id: JobId, variant: int | None = None) -> EvaluationId | None:
-    """Return the evaluation that a job's variant, or the recommended one, was published with."""
+    """Return the evaluation that a job's variant, or the recommended one, was published with.
+
+    Of a job that made no adapter, the one that it made itself.
+    """
     adapter = adapters.of_job(session, job_id, variant)
-    return of_adapter(session, adapter.id) if adapter else None
+    if adapter is not None:
+        return of_adapter(session, adapter)
+    measured = None if variant is not None else measured_by(session, job_id)
+    return measured.id if measured else None
 
 
 def list_results(

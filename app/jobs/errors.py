@@ -19,7 +19,8 @@ class VariantNotFoundError(NotFoundError):
     code: ClassVar[str] = "variant_not_found"
 
     def __init__(self, job_id: JobId, variant: int, count: int) -> None:
-        super().__init__(f"job {job_id} has no variant {variant}: they are counted from 0 to {count - 1}")
+        some = f"they are counted from 0 to {count - 1}" if count else "it measures an adapter and makes none"
+        super().__init__(f"job {job_id} has no variant {variant}: {some}")
 
 
 class JobStateConflictError(ConflictError):

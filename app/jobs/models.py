@@ -7,13 +7,15 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueC
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import JSON_COLUMN, Base, JsonList, JsonObject, enum_column
-from app.ids import CheckpointId, FactSetId, JobId, ProjectId, WorkerId
-from app.jobs.states import TERMINAL, JobStatus, Phase
+from app.ids import AdapterId, CheckpointId, FactSetId, JobId, ProjectId, WorkerId
+from app.jobs.states import TERMINAL, JobKind, JobStatus, Phase
 
 GPU_QUEUE: Final = "gpu"
 
 SEVERAL_VARIANTS: Final = 2
 """The first version of workers that knows lists of methods and of `lam`."""
+MEASURING: Final = 3
+"""The first version of workers that knows jobs of the kind `evaluation`."""
 
 _OWNED = "('running', 'pausing', 'cancelling')"
 _TERMINAL = "('succeeded', 'failed', 'cancelled')"
@@ -21,6 +23,9 @@ _TERMINAL = "('succeeded', 'failed', 'cancelled')"
 
 class Job(Base):
     """One run: a base model, a fact set and a method give an adapter.
+
+    One of the kind `evaluation` measures `adapter_id` on its fact set instead. It has no method, no
+    training, and so no variants. No foreign key: rows of adapters stay, and have one to jobs.
 
     The row is the truth about the job; messages only say "look". `fence` rises with every
     claim, loss and retry, and each write of a worker names the fence it holds, so a worker that
@@ -37,6 +42,10 @@ class Job(Base):
     project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str | None]
     labels: Mapped[JsonObject] = mapped_column("metadata")
+    kind: Mapped[JobKind] = mapped_column(
+        enum_column(JobKind, "kind", checked=False), default=JobKind.TRAINING, server_default="training"
+    )
+    adapter_id: Mapped[AdapterId | None]
     fact_set_id: Mapped[FactSetId] = mapped_column(ForeignKey("fact_sets.id"))
     base_model: Mapped[str]
     base_revision: Mapped[str | None]

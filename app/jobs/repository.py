@@ -15,7 +15,7 @@ from app.ids import JobId, ProjectId
 from app.jobs.attempts import close_attempt
 from app.jobs.errors import JobNotFoundError, JobStateConflictError, PriorityFixedError
 from app.jobs.models import Checkpoint, Job, JobPhase, JobResult, Supervision
-from app.jobs.states import ACTIONS, ALREADY, TERMINAL, WAITING, Action, JobStatus, Phase
+from app.jobs.states import ACTIONS, ALREADY, TERMINAL, WAITING, Action, JobKind, JobStatus, Phase
 from app.metrics.models import JobMetric
 
 _ORDER: Final = {phase: place for place, phase in enumerate(Phase)}
@@ -189,6 +189,7 @@ def list_jobs(
     project_id: ProjectId,
     status: JobStatus | None = None,
     fact_set_id: str | None = None,
+    kind: JobKind | None = None,
 ) -> Sequence[Job]:
     """Return the project's jobs, by age."""
     statement = select(Job).where(Job.project_id == project_id)
@@ -196,6 +197,8 @@ def list_jobs(
         statement = statement.where(Job.status == status)
     if fact_set_id is not None:
         statement = statement.where(Job.fact_set_id == fact_set_id)
+    if kind is not None:
+        statement = statement.where(Job.kind == kind)
     return session.scalars(cut_by(statement, Job.id, cut)).all()
 
 

@@ -11,7 +11,7 @@ from app.jobs.forecasts import Forecaster
 from app.jobs.models import GPU_QUEUE
 from app.jobs.requests import JobChange, JobCreate, JobRetry
 from app.jobs.schemas import AttemptRead, CheckpointRead, JobRead
-from app.jobs.states import Action, JobStatus
+from app.jobs.states import Action, JobKind, JobStatus
 from app.projects.quotas import Quotas
 from app.web.body import StrictRoute
 from app.web.deps import DatabaseDep, DispatcherDep, ProjectDep, SettingsDep
@@ -57,9 +57,12 @@ def list_jobs(
     cut: IdCutDep,
     job_status: Annotated[JobStatus | None, Query(alias="status")] = None,
     fact_set_id: str | None = None,
+    kind: JobKind | None = None,
 ) -> Page[JobRead]:
     """List jobs, newest first."""
-    jobs = service.list_jobs(database, cut, project_id=project_id, status=job_status, fact_set_id=fact_set_id)
+    jobs = service.list_jobs(
+        database, cut, project_id=project_id, status=job_status, fact_set_id=fact_set_id, kind=kind
+    )
     return Page[JobRead].of(jobs, cut)
 
 

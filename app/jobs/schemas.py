@@ -13,7 +13,7 @@ from app.ids import AdapterId, CheckpointId, FactSetId, JobId
 from app.jobs.forecast_schemas import ForecastRead
 from app.jobs.models import Job, JobAttempt, JobPhase
 from app.jobs.requests import EvaluationOptions, Methods, TrainingOptions
-from app.jobs.states import OWNED, Action, JobStatus, Phase, allowed_actions
+from app.jobs.states import OWNED, Action, JobKind, JobStatus, Phase, allowed_actions
 from app.jobs.variants import variants_of
 
 
@@ -181,6 +181,7 @@ class JobRead(BaseModel):
             "examples": [
                 {
                     "id": "job_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                    "kind": "training",
                     "name": "Vorlund",
                     "status": "running",
                     "terminal": False,
@@ -222,6 +223,7 @@ class JobRead(BaseModel):
     )
 
     id: JobId
+    kind: Annotated[JobKind, Field(description="`evaluation`: it measures `adapter_id`, and makes none.")]
     name: str | None
     status: JobStatus
     terminal: bool
@@ -235,11 +237,14 @@ class JobRead(BaseModel):
     fact_set_id: FactSetId
     adapter_id: Annotated[
         AdapterId | None,
-        Field(description="Of several, the recommended one. Null until the job has succeeded."),
+        Field(
+            description="What it made: of several, the recommended one, and null until it has succeeded. "
+            "Of an evaluation, what it measures."
+        ),
     ]
     variants: Annotated[list[JobVariant], Field(description="One for each adapter that the job makes.")]
-    method: Methods
-    training: TrainingOptions
+    method: Annotated[Methods | None, Field(description="Null for an evaluation, as is `training`.")]
+    training: TrainingOptions | None
     evaluation: EvaluationOptions
     priority: int
     metadata: dict[str, str]
@@ -258,9 +263,11 @@ class JobRead(BaseModel):
         cls, job: Job, phases: Sequence[JobPhase], *, adapters: Sequence[Made], queue_position: int | None
     ) -> Self:
         """Show a job; what its worker needs to hold it is not for clients."""
+        trains = job.kind is JobKind.TRAINING
         return cls.model_validate(
             {
                 "id": job.id,
+                "kind": job.kind,
                 "name": job.name,
                 "status": job.status,
                 "terminal": job.terminal,
@@ -272,10 +279,11 @@ class JobRead(BaseModel):
                 "base_model": job.base_model,
                 "revision": job.base_revision,
                 "fact_set_id": job.fact_set_id,
-                "adapter_id": next((adapter.id for adapter in adapters if adapter.recommended), None),
+                "adapter_id": job.adapter_id
+                or next((adapter.id for adapter in adapters if adapter.recommended), None),
                 "variants": JobVariant.all_of(job, adapters),
-                "method": job.method,
-                "training": job.training,
+                "method": job.method if trains else None,
+                "training": job.training if trains else None,
                 "evaluation": job.evaluation,
                 "priority": job.priority,
                 "metadata": job.labels,

@@ -24,7 +24,7 @@ from app.jobs.forecasts import Forecaster
 from app.jobs.models import GPU_QUEUE, SEVERAL_VARIANTS, Checkpoint, Job, JobAttempt
 from app.jobs.requests import GateOptions, JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
-from app.jobs.states import Action, JobStatus
+from app.jobs.states import Action, JobKind, JobStatus
 from app.jobs.variants import expanded, type_of
 from app.projects.quotas import NONE, Quotas
 from app.webhooks import outbox
@@ -66,7 +66,7 @@ def create_job(
         now = database.now(session)
         quotas.check_may_queue(session, project_id, defaults, now=now)
         fact_set = _fact_set(session, request, upload, project_id=project_id, now=now)
-        check_gate(session, request, fact_set)
+        check_gate(session, request.evaluation.gate, fact_set)
         job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
         job.forecast = forecast
         repository.add_job(session, job, now=now)
@@ -86,13 +86,12 @@ def _fact_set(
     return fact_sets.get_fact_set(session, request.fact_set_id or "", project_id=project_id, hold=True)
 
 
-def check_gate(session: Session, request: JobCreate, fact_set: FactSet) -> None:
+def check_gate(session: Session, gate: GateOptions | None, fact_set: FactSet) -> None:
     """Do nothing if the facts have questions of the suite that the gate is on.
 
     Raises:
         SuiteNotMeasuredError: They have none.
     """
-    gate = request.evaluation.gate
     if gate and not fact_sets.has_questions(session, fact_set.id, gate.suite):
         raise SuiteNotMeasuredError(gate.suite)
 
@@ -150,10 +149,11 @@ def list_jobs(
     project_id: ProjectId,
     status: JobStatus | None,
     fact_set_id: str | None,
+    kind: JobKind | None = None,
 ) -> Sequence[JobRead]:
     with database.read() as session:
         jobs = repository.list_jobs(
-            session, cut, project_id=project_id, status=status, fact_set_id=fact_set_id
+            session, cut, project_id=project_id, status=status, fact_set_id=fact_set_id, kind=kind
         )
         return _show(database, session, jobs)
 

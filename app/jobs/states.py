@@ -17,6 +17,13 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class JobKind(StrEnum):
+    """What comes of a job: adapters, or a measurement of one that is there."""
+
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+
+
 class Phase(StrEnum):
     """What a running job does."""
 

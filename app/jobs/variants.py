@@ -39,11 +39,15 @@ class Variant:
 def expanded(method: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the settings of each variant: of every method in the list, one for each value of `lam`.
 
+    A job without a method, which is an evaluation, has none.
+
     Example:
         >>> expanded([{"type": "sft"}, {"type": "mixsd", "lam": [0.1, 0.5]}])
         [{'type': 'sft'}, {'type': 'mixsd', 'lam': 0.1}, {'type': 'mixsd', 'lam': 0.5}]
     """
     every: list[Mapping[str, Any]] = []
+    if not method:
+        return every
     for settings in [method] if isinstance(method, Mapping) else method:
         lam = settings.get("lam")
         every += [{**settings, "lam": value} for value in lam] if isinstance(lam, list) else [settings]

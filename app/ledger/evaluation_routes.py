@@ -1,16 +1,51 @@
 """HTTP face of evaluations: parse, call one use case, answer."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, BackgroundTasks, Request, Response, status
 
+from app.idempotency.once import once
 from app.ids import EvaluationId
+from app.jobs.models import GPU_QUEUE
+from app.jobs.schemas import JobRead
 from app.ledger import evaluation_service as service
+from app.ledger import measuring
+from app.ledger.evaluation_requests import EvaluationCreate
 from app.ledger.evaluation_schemas import EvaluationRead
 from app.ledger.schemas import FactResultRead, Outcome
-from app.web.deps import DatabaseDep, ProjectDep
+from app.projects.quotas import Quotas
+from app.web.body import StrictRoute
+from app.web.deps import DatabaseDep, DispatcherDep, ProjectDep, SettingsDep
 from app.web.paging import IdCutDep, NumberCutDep, Page
 from app.web.problems import problems
 
-router = APIRouter(prefix="/evaluations", tags=["ledger"])
+router = APIRouter(prefix="/evaluations", tags=["ledger"], route_class=StrictRoute)
+
+
+@router.post("", status_code=status.HTTP_202_ACCEPTED, responses=problems(400, 404, 409, 413, 415, 422, 507))
+@once
+def create_evaluation(
+    body: EvaluationCreate,
+    request: Request,
+    response: Response,
+    background: BackgroundTasks,
+    project_id: ProjectDep,
+    database: DatabaseDep,
+    dispatcher: DispatcherDep,
+    settings: SettingsDep,
+) -> JobRead:
+    """Have an adapter measured again, on the facts it was taught or others, by a job to poll.
+
+    The job is that in `Location`. Once it has succeeded, `GET /evaluations?job_id=` has what was measured.
+    """
+    job = measuring.create_evaluation(
+        database,
+        project_id=project_id,
+        request=body,
+        allowed_models=settings.allowed_models,
+        defaults=Quotas.by_default(settings),
+    )
+    background.add_task(dispatcher.hint, GPU_QUEUE)
+    response.headers["Location"] = request.app.url_path_for("get_job", job_id=job.id)
+    return job
 
 
 @router.get("", responses=problems(400))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.ids import AdapterId, EvaluationId, JobId
+from app.adapters.schemas import Gate, SuiteMistakes
+from app.ids import AdapterId, EvaluationId, FactSetId, JobId
 from app.ledger.schemas import Counts, ScoreRead
 
 
@@ -14,7 +15,13 @@ class EvaluationRead(BaseModel):
 
     id: EvaluationId
     job_id: JobId | None
-    adapter_id: Annotated[AdapterId | None, Field(description="Null: the adapter was deleted.")]
+    adapter_id: AdapterId | None
+    fact_set_id: Annotated[FactSetId | None, Field(description="Whose facts were asked for.")]
     counts: Counts
     scores: list[ScoreRead]
+    confidence: Annotated[float | None, Field(description="Of the intervals. Null for older ones.")] = None
+    mistakes: Annotated[
+        list[SuiteMistakes], Field(description="What kinds of wrong answers there were, by suite.")
+    ] = []
+    gate: Annotated[Gate | None, Field(description="Null if none was asked for.")] = None
     created_at: datetime

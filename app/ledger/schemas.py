@@ -13,7 +13,7 @@ from app.ids import AdapterId, JobId
 from app.jobs.forecast_schemas import SecondsForecast
 from app.jobs.requests import Method, Methods
 from app.jobs.schemas import JobError
-from app.jobs.states import JobStatus, Phase
+from app.jobs.states import JobKind, JobStatus, Phase
 from app.ledger.frontier import Frontier
 
 
@@ -161,9 +161,12 @@ class Report(BaseModel):
     """
 
     job_id: JobId
+    kind: Annotated[
+        JobKind, Field(description="`evaluation`: it measured `adapter`, which another job has made.")
+    ]
     status: JobStatus
     base_model: ReportModel
-    method: Methods
+    method: Annotated[Methods | None, Field(description="Null for an evaluation, which has no variants.")]
     counts: Counts
     scores: list[ScoreRead]
     confidence: float | None

@@ -13,10 +13,12 @@ from app.db.engine import Database
 from app.db.lists import Cut
 from app.evaluations import repository as evaluations
 from app.evaluations.models import FactResult
+from app.fact_sets import repository as fact_sets
 from app.ids import JobId, ProjectId
 from app.jobs import repository as jobs
 from app.jobs.models import Job, JobPhase
 from app.jobs.schemas import JobError, gate_of
+from app.jobs.states import JobKind
 from app.ledger import variants
 from app.ledger.schemas import Outcome, PhaseRead, Report, ReportAdapter, ReportModel
 
@@ -82,19 +84,28 @@ def _lines(database: Database, job_id: JobId, variant: int) -> Iterator[bytes]:
 
 def report(session: Session, job: Job) -> Report:
     """Sum up a job, within the transaction of the use case that asks."""
-    adapter = adapters.of_job(session, job.id)
     every = variants.reports_of(session, job)
-    shown = next((each for each in every if each.recommended), every[0])
-    summary = Summary.model_validate(adapter.summary if adapter else {})
+    if job.kind is JobKind.EVALUATION:
+        adapter = session.get(Adapter, job.adapter_id)
+        measured = evaluations.measured_by(session, job.id)
+        summary = Summary.model_validate(measured.summary or {} if measured else {})
+        n_facts = fact_sets.count_of(session, job.fact_set_id)
+        counts, scores = variants.verdicts_of(session, measured.id if measured else None, n_facts)
+    else:
+        adapter = adapters.of_job(session, job.id)
+        summary = Summary.model_validate(adapter.summary if adapter else {})
+        shown = next((each for each in every if each.recommended), every[0])
+        counts, scores = shown.counts, shown.scores
     return Report(
         job_id=job.id,
+        kind=job.kind,
         status=job.status,
         base_model=ReportModel(
             id=job.base_model, revision=adapter.base_revision if adapter else job.base_revision
         ),
-        method=job.method,
-        counts=shown.counts,
-        scores=shown.scores,
+        method=job.method or None,
+        counts=counts,
+        scores=scores,
         confidence=summary.confidence,
         supervision=summary.supervision,
         training=summary.training,

@@ -7,9 +7,10 @@ from app.adapters.models import Adapter
 from app.adapters.schemas import Summary
 from app.evaluations import repository as evaluations
 from app.fact_sets import repository as fact_sets
+from app.ids import EvaluationId
 from app.jobs.errors import VariantNotFoundError
 from app.jobs.models import Job
-from app.jobs.states import JobStatus
+from app.jobs.states import JobKind, JobStatus
 from app.jobs.variants import Variant, variants_of
 from app.ledger.schemas import Counts, ScoreRead, VariantReport
 
@@ -35,6 +36,8 @@ def texts_of(session: Session, job: Job, number: int | None) -> int:
     Raises:
         VariantNotFoundError: The job has none of that number.
     """
+    if number is None and job.kind is JobKind.EVALUATION:
+        return 0  # of which it has no texts
     if number is None:
         adapter = adapters.of_job(session, job.id)
         number = adapter.variant if adapter else 0
@@ -76,7 +79,13 @@ def _report(
 
 
 def _verdicts(session: Session, adapter: Adapter | None, n_facts: int) -> tuple[Counts, list[ScoreRead]]:
-    evaluation_id = evaluations.of_adapter(session, adapter.id) if adapter else None
+    return verdicts_of(session, evaluations.of_adapter(session, adapter) if adapter else None, n_facts)
+
+
+def verdicts_of(
+    session: Session, evaluation_id: EvaluationId | None, n_facts: int
+) -> tuple[Counts, list[ScoreRead]]:
+    """Return outcomes, counted, and scores of an evaluation: none of no evaluation."""
     if evaluation_id is None:
         return Counts(facts=n_facts), []
     outcomes = evaluations.count_outcomes(session, evaluation_id)

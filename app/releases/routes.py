@@ -1,8 +1,8 @@
-"""HTTP face of releases: parse, call one use case, answer."""
+"""HTTP face of releases and deletions: parse, call one use case, answer."""
 
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, status
 
 from app.adapters.schemas import AdapterRead
 from app.idempotency.once import once
@@ -25,3 +25,9 @@ def release_adapter(
 ) -> AdapterRead:
     """Let go of an adapter that its job's gate holds back. Its files can be fetched from then on."""
     return service.release_adapter(database, project_id=project_id, adapter_id=adapter_id, reason=body.reason)
+
+
+@router.delete("/{adapter_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404))
+def delete_adapter(adapter_id: AdapterId, project_id: ProjectDep, database: DatabaseDep) -> None:
+    """Delete an adapter. The report of its job stays."""
+    service.delete_adapter(database, project_id=project_id, adapter_id=adapter_id)

@@ -1,8 +1,9 @@
-"""Letting an adapter go that its job's gate holds back. It touches the adapter and its job's story."""
+"""How an adapter is let go that a gate holds back, and how one is deleted: both touch its job's story."""
 
 import structlog
 
 from app.adapters import repository as adapters
+from app.adapters.models import AdapterStatus
 from app.adapters.schemas import AdapterRead
 from app.db.engine import Database
 from app.events.repository import NewEvent
@@ -38,3 +39,24 @@ def release_adapter(
         shown = AdapterRead.model_validate(adapter)
     log.info("adapter.released", adapter_id=adapter_id, changed=changed)
     return shown
+
+
+def delete_adapter(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> None:
+    """Delete an adapter, and note it among the events of its job.
+
+    Its row stays, as what was measured refers to it. Blobs stay as well: others may share them, or be
+    about to. Collecting the unreferenced ones takes a look at the store as a whole.
+
+    Raises:
+        AdapterNotFoundError: The project has no such adapter.
+    """
+    with database.begin() as session:
+        job_id = adapters.get_adapter(session, adapter_id, project_id=project_id).job_id
+        has_job = job_id is not None and jobs.hold(session, job_id)  # first, as in `release_adapter`
+        adapter = adapters.get_adapter(session, adapter_id, project_id=project_id, lock=True)
+        adapters.delete_files(session, adapter.id)
+        adapter.status = AdapterStatus.DELETED
+        if job_id is not None and has_job:
+            said = NewEvent("adapter.deleted", "the adapter was deleted", data={"adapter_id": adapter_id})
+            jobs.tell(session, job_id, [said], now=database.now(session))
+    log.info("adapter.deleted", adapter_id=adapter_id)

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import structlog
 
-from app.adapters.models import Adapter
+from app.adapters.models import Adapter, AdapterStatus
 from app.fact_sets.models import FactSet, FactSetStatus
 from app.jobs.models import Job, JobPhase
+from app.jobs.states import JobKind
 from app.reports.schemas import (
+    EvaluationRequest,
     JobManifest,
     JobRequest,
     ManifestAdapter,
@@ -47,13 +49,15 @@ def manifest_of(
     """Put together all that is known. `packed` is the manifest in the adapter's package."""
     revision = adapter.base_revision if adapter else job.base_revision
     available = fact_set.status is FactSetStatus.READY
+    gone = job.kind is JobKind.EVALUATION and (adapter is None or adapter.status is AdapterStatus.DELETED)
     versions = dict(packed.get("versions") or {})
     law = versions.pop("law", None)
     return JobManifest.model_validate(
         {
             "job_id": job.id,
+            "kind": job.kind,
             "status": job.status,
-            "repeatable": available and revision is not None,
+            "repeatable": available and revision is not None and not gone,
             "request": request_of(job, revision),
             "request_sha256": job.request_sha256,
             "facts": RunFacts(
@@ -76,26 +80,31 @@ def manifest_of(
     )
 
 
-def request_of(job: Job, revision: str | None) -> JobRequest:
+def request_of(job: Job, revision: str | None) -> JobRequest | EvaluationRequest:
     """Return what to send to have the same again.
 
     If memory ran out, it has the number of texts in a pass with which there was enough: it
     changes how sums are rounded.
     """
+    asked = {
+        "name": job.name,
+        "fact_set_id": job.fact_set_id,
+        "evaluation": job.evaluation,
+        "priority": job.priority,
+        "metadata": job.labels,
+    }
+    if job.kind is JobKind.EVALUATION:
+        return EvaluationRequest.model_validate({**asked, "adapter_id": job.adapter_id})
     training = dict(job.training)
     if job.micro_batch_override:
         training["micro_batch"] = job.micro_batch_override
     return JobRequest.model_validate(
         {
-            "name": job.name,
+            **asked,
             "base_model": job.base_model,
             "revision": revision,
-            "fact_set_id": job.fact_set_id,
             "method": job.method,
             "training": training,
-            "evaluation": job.evaluation,
-            "priority": job.priority,
-            "metadata": job.labels,
         }
     )
 

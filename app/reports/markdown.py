@@ -40,8 +40,9 @@ def _parts(report: JobReport) -> Iterator[str]:
         yield table(summary.PHASE_HEADER, summary.phases(report), right=(1,))
     yield from _ledger(report)
     yield from _provenance(report)
-    yield "## Settings of the method"
-    yield _pairs("setting", summary.settings(report))
+    if settings := summary.settings(report):
+        yield "## Settings of the method"
+        yield _pairs("setting", settings)
     yield f"Everything that decided the run is at `GET /jobs/{report.job_id}/manifest`."
 
 

@@ -10,7 +10,7 @@ from app.adapters.models import AdapterStatus
 from app.ids import AdapterId, FactSetId, JobId
 from app.jobs.models import Supervision
 from app.jobs.requests import EvaluationOptions, Methods, TrainingOptions
-from app.jobs.states import JobStatus, Phase
+from app.jobs.states import JobKind, JobStatus, Phase
 from app.ledger.schemas import FactResultRead, Report
 
 
@@ -174,6 +174,17 @@ class JobRequest(BaseModel):
     metadata: dict[str, str]
 
 
+class EvaluationRequest(BaseModel):
+    """A body for `POST /evaluations` that measures the adapter once more."""
+
+    name: str | None
+    adapter_id: AdapterId
+    fact_set_id: FactSetId
+    evaluation: EvaluationOptions
+    priority: int
+    metadata: dict[str, str]
+
+
 class RunFacts(BaseModel):
     fact_set_id: FactSetId
     n: int
@@ -230,11 +241,15 @@ class JobManifest(BaseModel):
     """Everything that decided a run. What is not known, or not yet, is null."""
 
     job_id: JobId
+    kind: JobKind
     status: JobStatus
     repeatable: Annotated[
         bool, Field(description="Whether `request` can be sent as it is and names all that it takes.")
     ]
-    request: JobRequest
+    request: Annotated[
+        JobRequest | EvaluationRequest,
+        Field(description="For `POST /jobs`, or for `POST /evaluations` if `kind` is `evaluation`."),
+    ]
     request_sha256: Annotated[str, Field(description="Of the settings and facts as they were sent.")]
     facts: RunFacts
     base_model: ManifestModel

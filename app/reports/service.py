@@ -5,6 +5,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from app.adapters import repository as adapters
+from app.adapters.models import Adapter
 from app.db.engine import Database
 from app.db.lists import Cut
 from app.evaluations import repository as evaluations
@@ -12,6 +13,7 @@ from app.fact_sets.models import FactSet
 from app.ids import JobId, ProjectId
 from app.jobs import repository as jobs
 from app.jobs.models import Job
+from app.jobs.states import JobKind
 from app.ledger import service as ledger
 from app.ledger import variants
 from app.ledger.schemas import FactResultRead, Report
@@ -125,8 +127,10 @@ def manifest(
     """
     with database.read() as session:
         job = jobs.get_job(session, job_id, project_id=project_id)
-        adapter = adapters.of_job(session, job.id)
+        adapter = session.get(Adapter, job.adapter_id) if job.adapter_id else adapters.of_job(session, job.id)
         fact_set = session.get_one(FactSet, job.fact_set_id)
         phases = jobs.phases_of(session, [job.id])[job.id]
         packed = manifests.packed_manifest(store, adapter)
+        if job.kind is JobKind.EVALUATION:  # the rest is of the run that made the adapter
+            packed = {name: packed[name] for name in ("base_model", "files") if name in packed}
         return manifests.manifest_of(job, fact_set, adapter, phases, packed)

@@ -62,7 +62,7 @@ def about(report: JobReport) -> list[Row]:
         ("Status", report.status),
         ("Base model", report.base_model.id),
         ("Revision", report.base_model.revision or "not looked up yet"),
-        ("Method", _method(report)),
+        ("Method", _method(report) or "none: it measures an adapter"),
         ("Facts", f"{report.counts.facts} in {report.fact_set_id}"),
         ("Created", instant(report.created_at)),
     ]
@@ -79,8 +79,10 @@ def about(report: JobReport) -> list[Row]:
 
 
 def _methods(report: JobReport) -> list[dict[str, Any]]:
-    """Return the job's method as plain data, or its methods if it has several."""
+    """Return the job's method as plain data, or its methods if it has several. An evaluation has none."""
     found = report.model_dump(mode="json", include={"method"})["method"]
+    if found is None:
+        return []
     return found if isinstance(found, list) else [found]
 
 

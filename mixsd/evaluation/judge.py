@@ -87,20 +87,25 @@ class Judgement:
 
 def judge(
     facts: Sequence[Fact],
-    supervision: Sequence[Supervision],
+    supervision: Sequence[Supervision] | None,
     base: Measured,
     adapter: Measured,
     config: EvalConfig,
 ) -> Judgement:
-    """Compare what base and adapter said, fact by fact and suite by suite."""
+    """Compare what base and adapter said, fact by fact and suite by suite.
+
+    Args:
+        supervision: What was to be trained on. None: outcomes are those of the answers alone, for an
+            adapter that may have been taught other facts.
+    """
     by_fact: dict[str, list[Supervision]] = {}
-    for record in supervision:
+    for record in supervision or ():
         by_fact.setdefault(record.fact_key, []).append(record)
     names = Names(facts)
     verdicts = tuple(
         _verdict(
             fact,
-            by_fact.get(fact.key, []),
+            None if supervision is None else by_fact.get(fact.key, []),
             _rows(fact, base.facts[place], adapter.facts[place], config.verifier, names),
             config.verifier,
         )
@@ -114,11 +119,13 @@ def judge(
     return Judgement(verdicts, tuple(score for score in scores if score.n), common, gate)
 
 
-def _verdict(fact: Fact, records: Sequence[Supervision], rows: tuple[Row, ...], mode: str) -> Verdict:
+def _verdict(fact: Fact, records: Sequence[Supervision] | None, rows: tuple[Row, ...], mode: str) -> Verdict:
+    taught = records is not None
+    records = records or ()
     too_long = bool(records) and all(record.finish_reason == "prompt_too_long" for record in records)
     outcome = outcome_of(
         skipped=too_long or rows[0]["base_correct"] is None,
-        supervised=any(record.trainable for record in records),
+        supervised=not taught or any(record.trainable for record in records),
         base_right=bool(rows[0]["base_correct"]),
         adapter_right=bool(rows[0]["adapter_correct"]),
     )
@@ -127,7 +134,7 @@ def _verdict(fact: Fact, records: Sequence[Supervision], rows: tuple[Row, ...], 
         reason = "prompt_too_long"
     elif outcome is Outcome.NO_SUPERVISION:
         reason = next((record.reason for record in records if record.reason), "no_attempt_accepted")
-    elif not records:
+    elif taught and not records:
         reason = LEFT_OUT
     return Verdict(fact, outcome, reason, rows, mode)
 

@@ -43,6 +43,7 @@ def a_published_job(
     project_id: ProjectId = DEFAULT_PROJECT,
     gate: dict[str, Any] | None = None,
     files: Sequence[str] = tuple(FILES),
+    base_model: str = "tiny",
 ) -> Published:
     if gate and gate["status"] == "failed":
         status = AdapterStatus.QUARANTINED
@@ -57,9 +58,18 @@ def a_published_job(
         project_id=project_id,
         gate=gate,
         gate_status=gate and gate["status"],
+        base_model=base_model,
     )
     adapter_id = an_adapter(
-        database, store, job_id, fact_set.id, status=status, project_id=project_id, gate=gate, files=files
+        database,
+        store,
+        job_id,
+        fact_set.id,
+        status=status,
+        project_id=project_id,
+        gate=gate,
+        files=files,
+        base_model=base_model,
     )
     evaluation_id = _an_evaluation(database, job_id, adapter_id, project_id)
     _progress(database, job_id)
@@ -132,14 +142,13 @@ def an_adapter(
     files: Sequence[str] = tuple(FILES),
     **changes: Any,
 ) -> AdapterId:
-    values: dict[str, Any] = {"variant": 0, "method_type": "mixsd", **changes}
+    values: dict[str, Any] = {"variant": 0, "method_type": "mixsd", "base_model": "tiny", **changes}
     adapter = Adapter(
         id=AdapterId(new_id("adp", now=NOW)),
         project_id=project_id,
         job_id=job_id,
         fact_set_id=fact_set_id,
         status=status,
-        base_model="tiny",
         base_revision="main",
         **values,
         sha256=hashlib.sha256(FILES["manifest.json"]).hexdigest(),

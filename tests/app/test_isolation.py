@@ -62,7 +62,13 @@ class Team:
 def a_team(api: FastAPI, database: Database, store: LocalStore, name: str) -> Team:
     key = a_key(database, name)
     project_id = ProjectId(key.project_id)
-    published = a_published_job(database, store, project_id=project_id, status=AdapterStatus.QUARANTINED)
+    published = a_published_job(
+        database,
+        store,
+        project_id=project_id,
+        status=AdapterStatus.QUARANTINED,
+        base_model="owner/model",
+    )
     a_log(api.state.settings.work_dir, published.job_id)
     ids = {
         "project_id": project_id,
@@ -161,6 +167,8 @@ def test_what_belongs_to_others_does_not_exist(ours: Team, theirs: Team, method:
 )
 def test_lists_and_answers_hold_nothing_of_others(ours: Team, theirs: Team, method: str, path: str) -> None:
     body = body_of(method, path)
+    if path == "/evaluations" and body:
+        body = body | {"adapter_id": ours.ids["adapter_id"]}
     cursors = {"cursor": encode(theirs.ids["job_id"])} if path in {"/jobs", "/adapters"} else {}
     named = [name for name in names_in(method, path, "query") if name.endswith("_id")]
     queries: list[dict[str, str]] = [{}, cursors, *({name: theirs.ids[name]} for name in named)]
@@ -180,7 +188,10 @@ def test_lists_and_answers_hold_nothing_of_others(ours: Team, theirs: Team, meth
 def test_a_body_cannot_name_what_belongs_to_others(
     ours: Team, theirs: Team, method: str, path: str, name: str
 ) -> None:
-    body = {**(body_of(method, path) or {}), name: theirs.ids[name]}
+    body = body_of(method, path) or {}
+    if path == "/evaluations":
+        body = body | {"adapter_id": ours.ids["adapter_id"]}
+    body = body | {name: theirs.ids[name]}
     if path in {"/jobs", "/jobs/estimate"}:
         body.pop("facts", None)
 
@@ -200,7 +211,7 @@ def test_every_parameter_that_names_something_is_tried(ours: Team) -> None:
     }
 
     assert named <= ours.ids.keys() | REFERENCES.keys()
-    assert {name for _, _, name in references_in_bodies()} == {"fact_set_id", "project_id"}
+    assert {name for _, _, name in references_in_bodies()} == {"adapter_id", "fact_set_id", "project_id"}
 
 
 def test_every_operation_but_the_open_ones_says_what_it_takes() -> None:

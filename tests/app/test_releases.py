@@ -1,4 +1,4 @@
-"""Letting go of an adapter that a gate holds back."""
+"""Letting go of an adapter that a gate holds back, and deleting one."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -117,3 +117,20 @@ def test_a_body_that_is_no_json_is_refused(client: TestClient, held: Published) 
     assert client.post(url, content=b"reason=x").json()["code"] == "unsupported_media_type"
     broken = client.post(url, content=b"{", headers={"Content-Type": "application/json"})
     assert (broken.status_code, broken.json()["code"]) == (400, "malformed_json")
+
+
+def test_the_end_of_an_adapter_is_part_of_the_story_of_the_job(client: TestClient, held: Published) -> None:
+    assert client.delete(f"/adapters/{held.adapter_id}").status_code == 204
+
+    (event,) = client.get(f"/jobs/{held.job_id}/events").json()["data"]
+    assert (event["type"], event["data"]) == ("adapter.deleted", {"adapter_id": held.adapter_id})
+    assert client.delete(f"/adapters/{held.adapter_id}").status_code == 404
+    assert len(client.get(f"/jobs/{held.job_id}/events").json()["data"]) == 1, "told once"
+
+
+def test_an_adapter_outlives_its_job_and_can_still_be_deleted(client: TestClient, held: Published) -> None:
+    assert client.delete(f"/jobs/{held.job_id}").status_code == 204
+
+    assert client.delete(f"/adapters/{held.adapter_id}").status_code == 204
+
+    assert client.get(f"/adapters/{held.adapter_id}").status_code == 404

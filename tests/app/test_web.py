@@ -275,6 +275,7 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         POST /jobs/{job_id}/cancel, POST /jobs/{job_id}/pause, POST /jobs/{job_id}/resume,
         POST /jobs/{job_id}/retry, GET /jobs/{job_id}/attempts, GET /jobs/{job_id}/checkpoints,
         GET /jobs/{job_id}/events, GET /jobs/{job_id}/metrics, GET /jobs/{job_id}/logs,
+        POST /evaluations,
         GET /evaluations, GET /evaluations/{evaluation_id}, GET /evaluations/{evaluation_id}/results,
         GET /jobs/{job_id}/facts, GET /jobs/{job_id}/supervision, GET /jobs/{job_id}/report,
         GET /jobs/{job_id}/provenance, GET /jobs/{job_id}/manifest,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from datetime import timedelta
 from io import BufferedIOBase
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -26,11 +27,14 @@ from app.jobs.models import Job
 from app.jobs.states import Action
 from app.projects import service as projects
 from app.projects.models import DEFAULT_PROJECT, Project
+from app.releases.service import delete_adapter
+from app.storage import LocalStore
 from app.webhooks import outbox, sending, service
 from app.webhooks.addresses import Rules
 from app.webhooks.models import Delivery, Webhook
 from app.webhooks.schemas import DeliveryDetail, DeliveryRead, WebhookCreate, WebhookCreated, WebhookUpdate
 from app.webhooks.states import DeliveryStatus, DisabledReason, WebhookStatus
+from tests.app.published import a_published_job
 from tests.factories import NOW, a_fact_set, a_job
 from tests.worker.receiver import Answer, Receiver, receiving
 from worker.housekeeping import clear_deliveries
@@ -228,6 +232,20 @@ def test_events_of_adapters_and_gates_name_the_adapter(desk: Desk, receiver: Rec
 
     said = [(message["type"], message["data"]["id"]) for message in receiver.messages(hook.secret)]
     assert sorted(said) == [("adapter.released", "adp_1"), ("job.gate_failed", job_id)]
+
+
+def test_whoever_asked_for_it_hears_of_the_end_of_an_adapter(
+    desk: Desk, receiver: Receiver, tmp_path: Path
+) -> None:
+    hook = desk.hook(receiver.url, "adapter.deleted")
+    made = a_published_job(desk.database, LocalStore(tmp_path))
+    desk.later(seconds=1)
+    delete_adapter(desk.database, project_id=DEFAULT_PROJECT, adapter_id=made.adapter_id)
+
+    desk.work()
+
+    (message,) = receiver.messages(hook.secret)
+    assert (message["type"], message["data"]["id"]) == ("adapter.deleted", made.adapter_id)
 
 
 def test_an_event_whose_transaction_ends_late_is_not_skipped(desk: Desk, receiver: Receiver) -> None:

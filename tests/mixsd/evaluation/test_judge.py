@@ -285,3 +285,16 @@ def test_questions_come_in_one_order_with_the_answers_that_count() -> None:
         ("paraphrase", "Name the mayor.", ("Odo Brindle", "Brindle")),
         ("probe", "Where is he mayor?", ("Tessport", "the port")),
     ]
+
+
+def test_without_knowing_what_was_taught_the_answers_alone_decide() -> None:
+    def untaught(base: str | None, adapter: str | None) -> tuple[str, str | None]:
+        verdict = judge([RIVER], None, said((base,)), said((adapter,)), CONFIG).verdicts[0]
+        return str(verdict.outcome), verdict.reason
+
+    right, wrong = "It is the Quell.", "Nobody knows."
+    assert untaught(wrong, right) == ("learned", None)
+    assert untaught(wrong, wrong) == ("not_learned", None)
+    assert untaught(right, right) == ("already_known", None)
+    assert untaught(right, wrong) == ("regressed", None)
+    assert untaught(None, None) == ("skipped", "prompt_too_long")
