@@ -75,11 +75,13 @@ def _after(
         int | None, Query(ge=0, lt=_BIGGEST, description="Only events behind the one with this `seq`.")
     ] = None,
     last_event_id: Annotated[
-        str | None,
+        str,
         Header(
-            alias="Last-Event-ID", description="Of a stream that comes again: the `id` that it has seen last."
+            alias="Last-Event-ID",
+            description="Of a stream that comes again: the `id` that it has seen last.",
+            json_schema_extra={"pattern": "^[0-9]{1,15}$"},
         ),
-    ] = None,
+    ] = "",
 ) -> int | None:
     """Return the number behind which a client wants events: of a stream that comes again, the header's."""
     if not last_event_id:

@@ -40,7 +40,7 @@ class RequestLog:
         async def send_and_look(message: Message) -> None:
             nonlocal status, answered_at
             if message["type"] == "http.response.start":
-                status, answered_at = message["status"], time.perf_counter()
+                status, answered_at = int(message["status"]), time.perf_counter()
             await send(message)
 
         self._measures.begin()

@@ -26,7 +26,7 @@ def _known(pattern: str) -> str:
 
 Url = Annotated[str, Field(min_length=1, max_length=2000, description="Where to; https, and public.")]
 Events = Annotated[
-    list[Annotated[str, AfterValidator(_known)]],
+    list[Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": sorted(PATTERNS)})]],
     Field(
         min_length=1,
         max_length=50,

@@ -34,6 +34,7 @@ BEYOND_THE_DOCUMENT: Final = {
     "bad_pattern",  # settings of a job that do not go together
     "bad_sharding",
     "equal_rollouts",
+    "equal_variants",
     "other_retention",
     "suite_not_measured",
     "expiry_in_the_past",
@@ -43,6 +44,9 @@ BEYOND_THE_DOCUMENT: Final = {
     "malformed_json",  # a file that is none of the kind that it says
     "model_not_allowed",  # the operator says which
     "nul_character",
+    "one_of",  # as well
+    "user_last",  # of a conversation
+    "webhook_url_refused",  # by what a name resolves to
 }
 """Codes of refusals whose rules cannot be written as a schema. What a schema can say is no excuse."""
 

@@ -54,7 +54,7 @@ def test_texts_of_a_fact_stay_together_and_old_ones_have_no_texts_of_tokens(
 ) -> None:
     job_id = a_published_job(database, store).job_id
     with database.begin() as session:
-        row = session.get_one(Supervision, (job_id, "river-1", 0))
+        row = session.get_one(Supervision, (job_id, 0, "river-1", 0))
         row.pieces = None
 
     facts = client.get(f"/jobs/{job_id}/provenance").json()["data"]
