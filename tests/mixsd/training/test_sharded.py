@@ -240,7 +240,8 @@ def test_processes_hold_a_part_each_and_have_the_loss_curve_of_one(
         assert said["losses"] == made[0]["losses"] == pytest.approx(alone.losses, rel=1e-4)
         for name, weight in weights(alone).items():
             assert torch.equal(said["weights"][name], made[0]["weights"][name])
-            assert torch.allclose(said["weights"][name], weight, atol=1e-3)
+            # AdamW divides by the size of a gradient: where that is next to nothing, rounding shows.
+            assert (said["weights"][name] - weight).norm() < 1e-3 * weight.norm()
         held = {each - others for each in said["held"]}
         assert len(held) == 1
         assert held.pop() / layers == pytest.approx(1 / size, rel=0.05)
