@@ -79,7 +79,7 @@ def _after(
         Header(
             alias="Last-Event-ID",
             description="Of a stream that comes again: the `id` that it has seen last.",
-            json_schema_extra={"pattern": "^[0-9]{1,15}$"},
+            json_schema_extra={"pattern": "^[0-9]{0,15}$"},
         ),
     ] = "",
 ) -> int | None:
