@@ -127,8 +127,9 @@ class Job(Base):
             "ix_jobs_history",
             "base_model",
             "id",
-            postgresql_where=text("status = 'succeeded'"),
-            sqlite_where=text("status = 'succeeded'"),
+            # Those of before there were forecasts tell nothing, and may be many.
+            postgresql_where=text("status = 'succeeded' AND device IS NOT NULL"),
+            sqlite_where=text("status = 'succeeded' AND device IS NOT NULL"),
         ),
         Index(
             "ix_jobs_unfinished",

@@ -17,7 +17,7 @@ down_revision: str | Sequence[str] | None = "0009_webhooks"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-_SUCCEEDED = sa.text("status = 'succeeded'")
+_SUCCEEDED = sa.text("status = 'succeeded' AND device IS NOT NULL")
 
 
 # Plain ALTER TABLE on SQLite too: a table that is copied in a batch loses its triggers.
