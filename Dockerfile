@@ -15,7 +15,7 @@ COPY app app
 COPY migrations migrations
 COPY mixsd mixsd
 COPY worker worker
-RUN pip install --constraint constraints.txt '.[otel,parquet]'
+RUN pip install --constraint constraints.txt '.[otel,parquet,s3]'
 
 FROM build AS build-worker
 # By itself, so that a change of our code does not fetch it again. The default index has CUDA.
@@ -25,7 +25,7 @@ COPY app app
 COPY migrations migrations
 COPY mixsd mixsd
 COPY worker worker
-RUN pip install --constraint constraints.txt '.[ml,otel]'
+RUN pip install --constraint constraints.txt '.[ml,otel,s3]'
 
 # What both images share. Volumes that are mounted here for the first time take over the owner.
 FROM python:3.11-slim-bookworm AS runtime

@@ -68,6 +68,18 @@ class TooLargeError(AppError):
     """The request is bigger than the operator allows."""
 
 
+class LateError(AppError):
+    """The client has begun a request and does not go on with it."""
+
+
+class LongUriError(AppError):
+    """The address of the request is longer than any of ours."""
+
+
+class LargeHeadersError(AppError):
+    """The headers of the request are larger than any that we need."""
+
+
 class RangeError(AppError):
     """The client asked for a part of something that has no such part."""
 

@@ -137,6 +137,17 @@ EXAMPLES: Final[dict[str, Any]] = {
         "created_at": _AT,
     },
     "ApiKeyRead": _KEY,
+    "AuditEntryRead": {
+        "id": "aud_019ab3c4d5e67f8091a2b3c4d5e6f711",
+        "at": _AT,
+        "project_id": "prj_default",
+        "key_id": _KEY["id"],
+        "action": "delete_job",
+        "target": _JOB,
+        "status": 204,
+        "address": "10.0.0.7",
+        "request_id": "req_019ab3c4d5e67f8091a2b3c4d5e6f712",
+    },
     "ApiKeyCreated": _KEY | {"secret": "mixsd_Ab3dE6gH…"},
     "DeliveryRead": _DELIVERY,
     "DeliveryDetail": _DELIVERY
@@ -277,6 +288,20 @@ EXAMPLES: Final[dict[str, Any]] = {
             "weights_sha256": _SHA,
             "files": {"adapter_model.safetensors": _SHA},
         },
+        "variants": [
+            {
+                "variant": 0,
+                "label": "mixsd",
+                "supervision_sha256": _SHA,
+                "adapter": {
+                    "id": _ADAPTER,
+                    "status": "ready",
+                    "sha256": _SHA,
+                    "weights_sha256": _SHA,
+                    "files": {"adapter_model.safetensors": _SHA},
+                },
+            }
+        ],
         "created_at": _AT,
         "started_at": _AT,
         "finished_at": "2026-11-24T10:04:28Z",

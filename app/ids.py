@@ -11,15 +11,18 @@ from uuid import UUID
 
 ProjectId = NewType("ProjectId", str)
 FactSetId = NewType("FactSetId", str)
+FileId = NewType("FileId", str)
 JobId = NewType("JobId", str)
 AdapterId = NewType("AdapterId", str)
 EvaluationId = NewType("EvaluationId", str)
+ExportId = NewType("ExportId", str)
 CheckpointId = NewType("CheckpointId", str)
 EventId = NewType("EventId", str)
 ApiKeyId = NewType("ApiKeyId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
 WorkerId = NewType("WorkerId", str)
+AuditId = NewType("AuditId", str)
 
 
 def new_id(prefix: str, *, now: datetime) -> str:

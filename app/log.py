@@ -18,7 +18,8 @@ _SECRETS: Final = re.compile(
     r"|(?P<scheme>(?i:bearer|basic) )[A-Za-z0-9._~+/=-]+"
     r"|(?P<user>://[^/\s:@]*:)[^/\s@]+(?=@)"
     r"|(?P<name>\b(?i:password|passwd|secret|token|api_key)=)[^\s&;,'\"]+"
-    r"|\bhf_[0-9A-Za-z]{16,}"
+    r"|\b(?:hf_|sk-|gh[opsu]_|whsec_|AKIA|xox[abp]-)[0-9A-Za-z_+/=-]{12,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*"
 )
 
 _OWN_HANDLER: Final = "mixsd"

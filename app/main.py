@@ -1,7 +1,8 @@
 """Composition root of the API."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Final
 
@@ -17,9 +18,13 @@ from app import (
 )
 from app.adapters import routes as adapters
 from app.adapters.schemas import AdapterManifest
+from app.audit import routes as audit
+from app.audit.trail import AuditTrail
 from app.base_models import routes as base_models
 from app.clock import Clock, utc_now
 from app.db.engine import Database, make_engine
+from app.db.secrets import secret_of
+from app.delivery import routes as exports
 from app.estimates import routes as estimates
 from app.examples import EXAMPLES
 from app.fact_sets import routes as fact_sets
@@ -27,9 +32,11 @@ from app.fact_sets.reading import decode
 from app.fact_sets.schemas import FactSetCreate
 from app.fleet import routes as fleet
 from app.idempotency.once import InFlight
+from app.imports import routes as imports
 from app.inference import routes as generation
 from app.inference.port import Inference, inference_for
 from app.jobs import routes as jobs
+from app.jobs.forecasts import Forecaster
 from app.ledger import evaluation_routes as evaluations
 from app.ledger import routes as ledger
 from app.lineage import routes as lineage
@@ -38,21 +45,30 @@ from app.live.schemas import ProgressEvent
 from app.live.watching import Live, Times
 from app.monitoring import routes as monitoring
 from app.monitoring.service import ServiceMeasures
+from app.openai import chat_routes as openai_chat
+from app.openai import file_routes as openai_files
+from app.openai import job_routes as openai_jobs
+from app.openai import model_routes as openai_models
+from app.openai.chat_schemas import ChatCompletionChunk
+from app.openai.examples import OPENAI_EXAMPLES
 from app.projects import routes as projects
 from app.projects.keyring import Keyring
 from app.queue import CeleryDispatcher, Dispatcher, NullDispatcher
 from app.releases import routes as releases
 from app.reports import routes as reports
-from app.settings import MetricsAccess, Settings
-from app.storage import ArtifactStore, LocalStore
+from app.settings import AuthMode, MetricsAccess, Settings
+from app.storage import ArtifactStore
+from app.stores import store_for
 from app.usage import routes as usage
 from app.web import docs, health, openapi, problems
 from app.web.access import AccessControl
-from app.web.body import refuse_nul
+from app.web.body import check_address
 from app.web.body_digest import BodyDigest
 from app.web.ending import told_of_the_end
 from app.web.headers import SecurityHeaders
+from app.web.limits import LOCAL_NAMES, Limits
 from app.web.measures import FOLDER, HttpMeasures
+from app.web.openai_errors import OpenAIErrorBody
 from app.web.rates import RateLimiter
 from app.web.request_id import RequestId
 from app.web.request_log import RequestLog
@@ -72,12 +88,19 @@ _FEATURES: Final = (
     reports,
     evaluations,
     adapters,
+    imports,
     lineage,
     generation,
     releases,
+    exports,
     projects,
+    audit,
     usage,
     webhooks,
+    openai_files,
+    openai_jobs,
+    openai_models,
+    openai_chat,
     fleet,
     health,
     monitoring,
@@ -113,6 +136,7 @@ def build_app(
         limiter.close()
         measures.close()
         tracing.close(tracers)
+        store.close()
         database.engine.dispose()
 
     app = FastAPI(
@@ -125,7 +149,7 @@ def build_app(
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
         responses=problems.problems(400, 422, 500, 503),
-        dependencies=[Depends(refuse_nul)],
+        dependencies=[Depends(check_address)],
         lifespan=lifespan,
         telemetry=_telemetry(tracers),
     )
@@ -133,6 +157,8 @@ def build_app(
     app.state.settings, app.state.clock, app.state.decode = settings, clock, decode
     app.state.in_flight, app.state.live = InFlight(), streams
     app.state.webhook_rules = Rules(settings.webhook_allow, http=settings.webhook_http)
+    app.state.forecaster = Forecaster(settings.model_cache, settings.device)
+    app.state.cursor_secret = cache(partial(secret_of, database, "cursors"))
     app.state.resolve, app.state.hub = resolve, Hub()
     app.state.inference = inference or inference_for(
         settings.inference, settings.inference_token, settings.data_dir
@@ -142,8 +168,14 @@ def build_app(
     app.state.service_measures = ServiceMeasures(database, lease=settings.lease)
     app.add_middleware(BodyDigest)
     app.add_middleware(
-        AccessControl, doorkeeper=app.state.doorkeeper, limiter=limiter, metrics=settings.metrics
+        AccessControl,
+        doorkeeper=app.state.doorkeeper,
+        limiter=limiter,
+        metrics=settings.metrics,
+        hosts_without_key=_hosts_without_key(settings),
     )
+    app.add_middleware(AuditTrail, database=database, clock=clock)
+    app.add_middleware(Limits, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog, measures=measures)
     app.add_middleware(RequestId)
@@ -151,8 +183,14 @@ def build_app(
     for feature in _FEATURES:
         app.include_router(feature.router)
     docs.install(app)
-    openapi.install(app, FactSetCreate, AdapterManifest, ProgressEvent, examples=EXAMPLES)
+    named = (FactSetCreate, AdapterManifest, ProgressEvent, OpenAIErrorBody, ChatCompletionChunk)
+    openapi.install(app, *named, examples=EXAMPLES | OPENAI_EXAMPLES)
     return app
+
+
+def _hosts_without_key(settings: Settings) -> Sequence[str]:
+    """Return the names for which whoever comes is answered; none if that is the operator's business."""
+    return settings.allowed_hosts or (LOCAL_NAMES if settings.auth is AuthMode.AUTO else ())
 
 
 def _telemetry(tracers: TracerProvider) -> TelemetryConfig:
@@ -176,7 +214,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dispatcher = CeleryDispatcher(str(settings.redis_url))
     database = Database(make_engine(settings.database))
     tracers = tracing.provider_for(settings.otlp_endpoint, role="api")
-    app = build_app(database, LocalStore(settings.artifact_dir), dispatcher, settings, tracers=tracers)
+    app = build_app(database, store_for(settings), dispatcher, settings, tracers=tracers)
     if app.state.http_measures.is_partial and settings.metrics is not MetricsAccess.OFF:
         said = f"measures of requests are left out: start all processes with {FOLDER}, an empty folder"
         logger.warning("metrics.of_requests_left_out", why=said)

@@ -8,11 +8,15 @@ from typing import Final, Protocol
 
 import structlog
 from celery import Celery
+from kombu import Exchange, Queue
 
 log = structlog.get_logger(__name__)
 
 LOOK: Final = "worker.look"
 """Task that claims jobs of the queue it is given, for as long as there are any."""
+
+CANARY: Final = "worker.canary"
+"""Task that does nothing: a worker sends it to itself, to see whether it still hears anything."""
 
 EXPIRES: Final = 60
 """Seconds after which a hint is dropped unread: by then the sweeper has sent another one."""
@@ -79,6 +83,21 @@ class CeleryDispatcher:
         except Exception as error:  # noqa: BLE001  kombu lets many kinds through, and none may reach the caller
             self._rest_until = time.monotonic() + REST
             log.warning("hint.lost", queue=queue, error=type(error).__name__)
+
+    def canary(self, mailbox: str) -> bool:
+        """Send a message that does nothing to the queue of one worker. Says whether it was taken.
+
+        The queue lasts no longer than its last message: the worker may be killed before it reads that.
+        """
+        try:
+            # The exchange without a name leads straight to a queue, and leaves no trace of it behind.
+            queue = Queue(mailbox, Exchange(""), routing_key=mailbox, expires=EXPIRES)
+            self._celery.amqp.queues[mailbox] = queue
+            self._celery.send_task(CANARY, queue=mailbox, expires=EXPIRES, retry=False)
+        except Exception as error:  # noqa: BLE001  as above
+            log.warning("canary.lost", error=type(error).__name__)
+            return False
+        return True
 
     def ping(self) -> bool:
         try:

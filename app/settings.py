@@ -67,6 +67,34 @@ class Settings(BaseSettings):
         repr=False,
         description="Celery broker, for workers that run as processes of their own. `mixsd up` needs none.",
     )
+    artifacts: str = Field(
+        default="",
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()/-]*)?)?$",
+        description="Where files of adapters are kept. Empty: the folder `artifacts` in the data folder. "
+        "`s3://bucket/prefix`: a bucket, with the credentials that boto3 finds; needs the extra `s3`.",
+    )
+    s3_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+/?)?$",
+        description="Address of a server that speaks S3, such as `https://minio.internal:9000`. Empty: AWS.",
+    )
+    s3_public_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+/?)?$",
+        description="Address by which clients reach that server, if it is another one.",
+    )
+    s3_region: str = Field(default="", description="Region of the bucket. Empty: as boto3 finds it.")
+    s3_redirect: bool = Field(
+        default=True,
+        description="Let clients fetch single files of adapters from S3 itself, by a redirect to an address "
+        "that is good for a while. Off: all goes through the API.",
+    )
+    s3_link: Seconds = Field(
+        default=_seconds(900),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=7),
+        description="How long such an address is good.",
+    )
     model_cache: Path | None = Field(
         default=None,
         description="Where base models are kept. Empty: `mixsd/models` in the user's cache folder.",
@@ -89,6 +117,11 @@ class Settings(BaseSettings):
     )
     device: str = Field(
         default="auto", description="Where models run: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."
+    )
+    llama_cpp: Path | None = Field(
+        default=None,
+        description="Folder of llama.cpp with its converters, which write GGUF. Empty: they are looked for "
+        "on the PATH of the worker.",
     )
     threads: int = Field(
         default=0, ge=0, description="Threads of a runner on the CPU. 0: as many as there are cores."
@@ -142,6 +175,23 @@ class Settings(BaseSettings):
         description="How long a process of the API trusts a key without looking again: so long may a revoked "
         "one still work.",
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Names by which the API may be called, as a JSON list: "
+        '`["mixsd.example.com", "*.internal"]`. Others get 400. Empty: any name; but while no key is asked '
+        "for because there is none, only those of this machine.",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are "
+        "believed, as a JSON list. Empty: those of `FORWARDED_ALLOW_IPS`, or else 127.0.0.1.",
+    )
+    request_timeout: Seconds = Field(
+        default=_seconds(20),
+        gt=timedelta(0),
+        description="How long a client may take to send the head of a request, and again how long it may be "
+        "silent, all in all, while it sends the body; each kilobyte wins a second of that back.",
+    )
     rate_limit: int = Field(
         default=6000,
         ge=0,
@@ -160,7 +210,7 @@ class Settings(BaseSettings):
         "0: any number.",
     )
     quota_stored_bytes: int = Field(
-        default=0, ge=0, description="Size of all adapters of a project. 0: any size."
+        default=0, ge=0, description="Size of all adapters and uploaded files of a project. 0: any size."
     )
 
     stream_poll: Seconds = Field(

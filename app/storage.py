@@ -1,4 +1,7 @@
-"""Where the bytes of adapters lie. Files are named by their content, so that none is ever changed."""
+"""Where the bytes of adapters, exports and uploads lie. Named by their content, they are never changed.
+
+What every store promises, and the one that is a folder; `app.s3` has another.
+"""
 
 import errno
 import hashlib
@@ -6,14 +9,16 @@ import io
 import os
 import shutil
 import sqlite3
+import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Final, Protocol
 
-from app.errors import InsufficientStorageError
+from app.errors import InsufficientStorageError, UnavailableError
 
 CHUNK: Final = 1 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -25,6 +30,16 @@ class StorageFullError(InsufficientStorageError):
 
     def __init__(self, need: int) -> None:
         super().__init__(f"there is no room for {need} more bytes: make room, then try again")
+
+
+class StoreUnavailableError(UnavailableError):
+    """The store is elsewhere, and does not do what it is asked. The message is for the operator."""
+
+    code: ClassVar[str] = "store_unavailable"
+
+
+class StoreMisconfiguredError(StoreUnavailableError):
+    """The store will not do it a moment later either: somebody has to change something first."""
 
 
 @contextmanager
@@ -59,14 +74,30 @@ class StoredBlob:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a store has under a name. `age` is the seconds since that was last put."""
+
+    name: str
+    bytes: int
+    age: float
+
+
 class ArtifactStore(Protocol):
-    """Keeps files under the digest of their content. What was put is there, whole, until deleted."""
+    """Keeps files under the digest of their content. What was put is there, whole, until deleted.
+
+    Every method of a store that is elsewhere may raise `StoreUnavailableError`.
+    """
 
     def put(self, path: Path) -> StoredBlob:
         """Copy a file in. Putting the same content twice is harmless."""
         ...
 
     def put_bytes(self, data: bytes) -> StoredBlob: ...
+
+    def put_file(self, file: BinaryIO) -> StoredBlob:
+        """Copy a file in that is open for reading, all of it."""
+        ...
 
     def open(self, sha256: str) -> BinaryIO:
         """Open for reading from start to end. The read that reaches the end checks the digest."""
@@ -78,13 +109,56 @@ class ArtifactStore(Protocol):
 
     def exists(self, sha256: str) -> bool: ...
 
+    def age(self, sha256: str) -> float | None:
+        """Return the seconds since the blob was last put; None if it is not there."""
+        ...
+
+    def verify(self, sha256: str) -> None:
+        """Read a blob to the end; see `open` for what may be wrong."""
+        ...
+
     def delete(self, sha256: str) -> None:
         """Remove a blob. One that is not there is no error."""
         ...
 
+    def blobs(self) -> Iterator[Kept]:
+        """List what is there, also what has a name that no blob can have.
+
+        What is put or deleted meanwhile may or may not be among it.
+        """
+        ...
+
+    def begun(self) -> Iterator[Kept]:
+        """List what a process began to put and has not ended, or never will. Its bytes may be unknown: 0."""
+        ...
+
+    def forget_begun(self, *, older_than: timedelta) -> int:
+        """Remove what was begun so long ago. Returns how many."""
+        ...
+
+    def link(self, sha256: str, *, disposition: str, media_type: str) -> str | None:
+        """Return an address from which whoever has it may fetch the blob for a while, if there is one.
+
+        `disposition` and `media_type` are headers of the answer there.
+        """
+        ...
+
+    def check(self) -> None:
+        """Find out whether the store can be used at all.
+
+        Raises:
+            StoreMisconfiguredError: Not as it is set up.
+            StoreUnavailableError: It does not answer now.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let connections go. The store can be used again all the same."""
+        ...
+
 
 class LocalStore:
-    """A folder: `<root>/<first two digits>/<sha256>`."""
+    """A folder: `<root>/<first two digits>/<sha256>`. A link in place of a blob is none."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -103,6 +177,12 @@ class LocalStore:
         """Store bytes; see `put`."""
         return self._store(io.BytesIO(data), len(data))
 
+    def put_file(self, file: BinaryIO) -> StoredBlob:
+        """Store an open file; see `put`."""
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return self._store(file, size)
+
     def open(self, sha256: str) -> BinaryIO:
         """Open a blob for reading.
 
@@ -110,7 +190,7 @@ class LocalStore:
             FileNotFoundError: There is no such blob.
             CorruptBlobError: From the read that reaches the end, if the content is not what it was.
         """
-        return io.BufferedReader(_Verified(self._path(sha256), sha256), CHUNK)
+        return io.BufferedReader(Verified(_open(self._path(sha256)), sha256), CHUNK)
 
     def open_at(self, sha256: str, start: int) -> BinaryIO:
         """Open a blob for reading from byte `start` on.
@@ -118,21 +198,51 @@ class LocalStore:
         Raises:
             FileNotFoundError: There is no such blob.
         """
-        blob = self._path(sha256).open("rb")
+        blob = _open(self._path(sha256))
         blob.seek(start)
-        return blob
+        return io.BufferedReader(blob, CHUNK)
 
     def exists(self, sha256: str) -> bool:
-        return self._path(sha256).is_file()
+        path = self._path(sha256)
+        return path.is_file() and not path.is_symlink()
+
+    def age(self, sha256: str) -> float | None:
+        kept = _kept(self._path(sha256))
+        return None if kept is None else kept.age
 
     def delete(self, sha256: str) -> None:
         self._path(sha256).unlink(missing_ok=True)
 
     def verify(self, sha256: str) -> None:
         """Read a blob to the end; see `open` for what may be wrong."""
-        with self.open(sha256) as blob:
-            while blob.read(CHUNK):
-                pass
+        read_to_the_end(self.open(sha256))
+
+    def blobs(self) -> Iterator[Kept]:
+        for folder in sorted(self._root.glob("??")):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if kept := _kept(path):
+                    yield kept
+
+    def begun(self) -> Iterator[Kept]:
+        for path in sorted(self._root.glob(".*.tmp")):
+            if kept := _kept(path):
+                yield kept
+
+    def forget_begun(self, *, older_than: timedelta) -> int:
+        old = [kept.name for kept in self.begun() if kept.age > older_than.total_seconds()]
+        for name in old:
+            (self._root / name).unlink(missing_ok=True)
+        return len(old)
+
+    def link(self, sha256: str, *, disposition: str, media_type: str) -> str | None:
+        """Return None: what lies in a folder is sent by us."""
+        return None
+
+    def check(self) -> None:
+        """Do nothing: the folder is made when it is needed."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
     def _store(self, source: BinaryIO, size: int) -> StoredBlob:
         self._root.mkdir(parents=True, exist_ok=True)
@@ -147,9 +257,30 @@ class LocalStore:
         return blob
 
     def _path(self, sha256: str) -> Path:
-        if len(sha256) != _DIGEST_LENGTH or not set(sha256) <= set("0123456789abcdef"):
-            raise ValueError(f"no sha256: {sha256!r}")
-        return self._root / sha256[:2] / sha256
+        return self._root / checked(sha256)[:2] / sha256
+
+
+def is_digest(name: str) -> bool:
+    """Say whether a blob can have that name."""
+    return len(name) == _DIGEST_LENGTH and set(name) <= set("0123456789abcdef")
+
+
+def checked(sha256: str) -> str:
+    """Return a digest as it is.
+
+    Raises:
+        ValueError: It is none, and must not become part of a path or a key.
+    """
+    if not is_digest(sha256):
+        raise ValueError(f"no sha256: {sha256!r}")
+    return sha256
+
+
+def read_to_the_end(blob: BinaryIO) -> None:
+    """Read a blob and close it, so that its digest is compared."""
+    with blob:
+        while blob.read(CHUNK):
+            pass
 
 
 def free_bytes(folder: Path) -> int:
@@ -183,6 +314,29 @@ def _or_nothing(temporary: Path, size: int) -> Generator[None]:
         raise
 
 
+def _open(path: Path) -> io.FileIO:
+    """Open a file for reading, but no link to one.
+
+    Raises:
+        FileNotFoundError: There is none, or a link.
+    """
+    try:
+        return io.FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(errno.ENOENT, "it is a link", str(path)) from error
+        raise
+
+
+def _kept(path: Path) -> Kept | None:
+    """Look at a file; None if it is gone."""
+    try:
+        known = path.stat()
+    except FileNotFoundError:
+        return None
+    return Kept(path.name, known.st_size, time.time() - known.st_mtime)
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -191,12 +345,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-class _Verified(io.RawIOBase):
-    """Hashes what is read, and compares at the end."""
+class Verified(io.RawIOBase):
+    """Hashes what is read, and compares at the end. Closes what it reads from."""
 
-    def __init__(self, path: Path, sha256: str) -> None:
+    def __init__(self, source: io.RawIOBase, sha256: str) -> None:
         super().__init__()
-        self._file = path.open("rb", buffering=0)
+        self._source = source
         self._sha256 = sha256
         self._digest = hashlib.sha256()
 
@@ -204,12 +358,12 @@ class _Verified(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        count = self._file.readinto(buffer) or 0
+        count = self._source.readinto(buffer) or 0
         self._digest.update(memoryview(buffer)[:count])
         if count == 0 and self._digest.hexdigest() != self._sha256:
             raise CorruptBlobError(self._sha256)
         return count
 
     def close(self) -> None:
-        self._file.close()
+        self._source.close()
         super().close()

@@ -7,7 +7,7 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import JSON
 
 from app.db.base import UtcDateTime
-from app.db.engine import make_engine
+from app.db.engine import make_engine, without_limits
 from app.settings import Settings
 from app.tables import Base
 
@@ -38,4 +38,5 @@ with engine.connect() as connection:
         render_as_batch=connection.dialect.name == "sqlite",
     )
     with context.begin_transaction():
+        without_limits(connection)
         context.run_migrations()

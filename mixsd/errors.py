@@ -50,6 +50,26 @@ class ModelNotFoundError(ModelError):
     code: ClassVar[str] = "model_not_found"
 
 
+class LicenceRequiredError(ModelNotFoundError):
+    """The hub gives the model only to those who have accepted its licence."""
+
+    code: ClassVar[str] = "license_required"
+
+
+class HubRefusedError(ModelNotFoundError):
+    """The hub does not give the model to whom the token belongs, or takes it for none."""
+
+    code: ClassVar[str] = "hub_refused"
+
+
+class HubUnreachableError(ModelNotFoundError):
+    """The model is not on disk, and the hub does not answer."""
+
+    code: ClassVar[str] = "hub_unreachable"
+    category: ClassVar[str] = "system"
+    retryable: ClassVar[bool] = True
+
+
 class ModelNotAllowedError(ModelError):
     """The id is malformed, or the operator does not allow it."""
 
@@ -60,6 +80,12 @@ class NoChatTemplateError(ModelError):
     """The tokenizer has no chat template, so prompts cannot be written."""
 
     code: ClassVar[str] = "no_chat_template"
+
+
+class TemplateMismatchError(ModelError):
+    """The adapter was made with another chat template than the base model has here."""
+
+    code: ClassVar[str] = "template_mismatch"
 
 
 class BadMessagesError(MixsdError):

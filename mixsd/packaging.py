@@ -25,7 +25,7 @@ LEDGER: Final = "facts.json"
 MANIFEST: Final = "manifest.json"
 CARD: Final = "README.md"
 OUTCOMES: Final = ("already_known", "learned", "not_learned", "no_supervision", "regressed", "skipped")
-_TOKENIZER: Final = (
+TOKENIZER: Final = (
     "added_tokens.json",
     "chat_template.jinja",
     "merges.txt",
@@ -35,6 +35,7 @@ _TOKENIZER: Final = (
     "tokenizer_config.json",
     "vocab.json",
 )
+"""Files of a tokenizer, its chat template among them."""
 _LIBRARIES: Final = ("peft", "safetensors", "tokenizers", "torch", "transformers")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
@@ -84,6 +85,7 @@ def write_package(
     summary: Mapping[str, Any],
     created_at: str,
     general: Sequence[Mapping[str, Any]] = (),
+    retired: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[PackagedFile]:
     """Write the folder `target`, complete or not at all; return its files, by name.
 
@@ -97,6 +99,7 @@ def write_package(
         summary: How supervision and training went.
         created_at: Written into the manifest as it is.
         general: What was said to each question of general knowledge.
+        retired: What is known of facts that are no longer taught, if there was a set before.
 
     Raises:
         UnsafeWeightsError: The weights are no sound safetensors file.
@@ -109,10 +112,13 @@ def write_package(
     with whole_folder(target, target.with_name(f".{target.name}.partial")) as folder:
         shutil.copyfile(adapter / WEIGHTS, folder / WEIGHTS)
         _write_json(folder / CONFIG, config)
-        for name in _TOKENIZER:
+        for name in TOKENIZER:
             if (tokenizer / name).is_file():
                 shutil.copyfile(tokenizer / name, folder / name)
-        _write_json(folder / LEDGER, {"counts": counts, "results": list(results), "general": list(general)})
+        ledger = {"counts": counts, "results": list(results), "general": list(general)}
+        if retired is not None:
+            ledger["retired"] = list(retired)
+        _write_json(folder / LEDGER, ledger)
         (folder / CARD).write_text(
             render(
                 base=base.name,
@@ -133,9 +139,9 @@ def write_package(
             folder / MANIFEST,
             dict(manifest)
             | {"base_model": asdict(base), "created_at": created_at, "figures": figures}
-            | {"files": {file.path: file.sha256 for file in _files(folder)}, "versions": _versions()},
+            | {"files": {file.path: file.sha256 for file in files_in(folder)}, "versions": versions()},
         )
-        return _files(folder)
+        return files_in(folder)
 
 
 def counts_of(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -154,7 +160,8 @@ def _config_of(adapter: Path, base: Base) -> dict[str, Any]:
     return config
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of MixSD and of the libraries that decide what it makes."""
     found = {"mixsd": mixsd.__version__, "law": str(mixsd.LAW_VERSION)}
     for library in _LIBRARIES:
         try:
@@ -164,7 +171,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _files(folder: Path) -> list[PackagedFile]:
+def files_in(folder: Path) -> list[PackagedFile]:
+    """Return the files of a flat folder, by name."""
     paths = sorted(folder.iterdir())
     return [PackagedFile(path.name, sha256_of_file(path), path.stat().st_size) for path in paths]
 

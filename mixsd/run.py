@@ -6,8 +6,7 @@ Nothing here is written to disk but checkpoints and the adapter.
 import hashlib
 import json
 import logging
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +14,6 @@ from typing import Any, Final
 import peft
 import torch
 import transformers
-from peft import PeftModel
 
 import mixsd
 from mixsd import packaging
@@ -25,35 +23,29 @@ from mixsd.editing.covariance import ABOUT
 from mixsd.editing.layers import edited_layers
 from mixsd.evaluation.adapters import measure_adapter
 from mixsd.evaluation.judge import Judgement, judge
+from mixsd.evaluation.living import tell
 from mixsd.evaluation.measure import Measured
-from mixsd.evaluation.recall import answered
 from mixsd.evaluation.suites import general, open_prompts
 from mixsd.facts import Fact
 from mixsd.facts import sha256_of as sha256_of_facts
 from mixsd.known import saved
+from mixsd.living import Living, Start, check_method
 from mixsd.machine import kind_of
 from mixsd.models.load import Base
-from mixsd.objectives import opsd
 from mixsd.objectives.prompts import replay_prompts
-from mixsd.objectives.replay import Beside, given, replay_examples
 from mixsd.packaging import PackagedFile, write_package
 from mixsd.progress import OnProgress, silent
-from mixsd.supervision import Supervision, sha256_of, summary
+from mixsd.supervision import RETIRED, Supervision, sha256_of, summary, taught_by
+from mixsd.teaching import Lesson, learned_by, source_of, targets_in
 from mixsd.training import launch, lora
-from mixsd.training.batches import Example, examples_of
 from mixsd.training.compute import check_device
 from mixsd.training.follower import Task
 from mixsd.training.loop import Hooks, Trained, train_adapter
 from mixsd.training.schedule import planned_steps
 from mixsd.training.sharded import check_layers
-from mixsd.training.source import Source
-from mixsd.training.world import World
 from mixsd.units import ids_of
 
 log = logging.getLogger(__name__)
-
-_SAMPLE: Final = 256
-"""Facts that are asked while training, to see how many are known; the rest once all of those are."""
 
 _NOT_DECISIVE: Final = {"checkpoint_seconds", "micro_batch", "processes", "shard"}
 """Settings of training that change nothing but rounding, and with several processes draws of dropout."""
@@ -69,12 +61,15 @@ def base_digest(base: Base) -> dict[str, str]:
     return {"id": base.id, "revision": base.revision, "template_sha256": base.template_sha256}
 
 
-def check(base: Base, plan: Plan) -> None:
+def check(base: Base, plan: Plan, living: Living | None = None) -> None:
     """Refuse at once what training would refuse after texts were made for it.
 
     Raises:
-        ConfigError: The device or the model cannot do what is asked for.
+        ConfigError: The device or the model cannot do what is asked for, or training cannot start from
+            that adapter.
     """
+    if living is not None:
+        check_method(plan)
     if isinstance(plan.method, MemitConfig):
         edited_layers(base, plan.method)
         return
@@ -82,7 +77,8 @@ def check(base: Base, plan: Plan) -> None:
     launch.check_processes(base.model.device, plan.training.processes)
     if plan.training.shard != "none":
         check_layers(base.model)
-    lora.detach(lora.attach(base, plan.training.lora, seed=plan.training.seed))
+    start = living.folder if living else None
+    lora.detach(lora.attach(base, plan.training.lora, seed=plan.training.seed, start=start))
 
 
 def baseline_input(base: Base, facts: Sequence[Fact], plan: Plan) -> str:
@@ -111,7 +107,7 @@ def _without_gate(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in evaluation.items() if name != "gate"}
 
 
-def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> str:
+def training_input(base: Base, records: Sequence[Supervision], plan: Plan, start: Start | None = None) -> str:
     """Return the digest of everything that decides the adapter's weights, but for rounding."""
     settings = decisive(plan.to_json())["training"]
     method = plan.to_json()["method"]
@@ -123,13 +119,17 @@ def training_input(base: Base, records: Sequence[Supervision], plan: Plan) -> st
     made = [method if on_policy else method["prompt_style"]]
     if plan.training.retention.type != "none":
         made.append(replay_prompts(plan.training.retention.about).sha256)
+    if start is not None:
+        made.append({"start": start.sha256, "kept": sorted(start.kept), "ratio": plan.training.kept_ratio})
     return digest_of([base_digest(base), sha256_of(records), settings, *made, _versions()])
 
 
 def in_order(records: Sequence[Supervision], facts: Sequence[Fact], plan: Plan) -> list[Supervision]:
-    """Return records in the order of the facts, however they were finished."""
-    by_id = {(record.fact_key, record.generation): record for record in records}
-    return [by_id[each] for each in ids_of(facts, plan.generations, plan.rewordings) if each in by_id]
+    """Return records in the order of the facts, however they were finished, and those of retired ones."""
+    taught = taught_by(records)
+    by_id = {(record.fact_key, record.generation): record for record in taught}
+    ordered = [by_id[each] for each in ids_of(facts, plan.generations, plan.rewordings) if each in by_id]
+    return ordered + [record for record in records if record.method == RETIRED]
 
 
 def most_targets(facts: Sequence[Fact], plan: Plan) -> int:
@@ -147,6 +147,7 @@ def train(
     resume: Sequence[Path] = (),
     hooks: Hooks = Hooks(),  # noqa: B008  frozen
     input_sha256: str = "",
+    start: Start | None = None,
 ) -> Trained:
     """Train the adapter on the supervision, see `mixsd.training.loop`; or make it by editing.
 
@@ -158,22 +159,23 @@ def train(
     Args:
         input_sha256: Names the run whose checkpoints may be resumed from. Left out, it is that of
             records and plan; runs that differ only in where they end may share one.
+        start: The adapter to start from. Left out, it is the base model alone.
 
     Raises:
         ProcessLostError: One of several processes ended before its time.
     """
     if isinstance(plan.method, MemitConfig):
         return memit.edit(base, facts, records, plan.method, hooks=hooks)
-    named = input_sha256 or training_input(base, records, plan)
+    named = input_sha256 or training_input(base, records, plan, start)
     if plan.training.processes == 1:
         return train_share(
-            base, facts, records, plan, work=work, resume=resume, hooks=hooks, input_sha256=named
+            base, facts, records, plan, work=work, resume=resume, hooks=hooks, input_sha256=named, start=start
         )
-    task = Task.of(base, facts, records, plan=plan, work=work, input_sha256=named, resume=resume)
+    task = Task.of(base, facts, records, plan=plan, work=work, input_sha256=named, resume=resume, start=start)
     with launch.others(task, base.model.device, on_check=hooks.on_check) as on_check:
         hooks = replace(hooks, on_check=on_check)
         return train_share(
-            base, facts, records, plan, work=work, resume=resume, hooks=hooks, input_sha256=named
+            base, facts, records, plan, work=work, resume=resume, hooks=hooks, input_sha256=named, start=start
         )
 
 
@@ -187,91 +189,30 @@ def train_share(
     resume: Sequence[Path],
     input_sha256: str,
     hooks: Hooks = Hooks(),  # noqa: B008  frozen
+    start: Start | None = None,
 ) -> Trained:
     """Train within this process: all of every batch, or its share in a process group."""
-    examples = examples_of(base, records, prompt_style=plan.method.prompt_style)
-    supervised = {record.fact_key for record in records if record.trainable}
-    taught = [fact for fact in facts if fact.key in supervised]
-    learned = hooks.learned or _learned(base, taught, plan, hooks.on_check)
+    lesson = Lesson.of(base, records, plan, start)
+    learned = hooks.learned or learned_by(base, facts, records, plan, start, hooks.on_check)
     return train_adapter(
         base,
-        examples,
+        lesson.examples,
         plan.training,
         work=work,
         input_sha256=input_sha256,
         resume=resume,
         hooks=replace(hooks, learned=learned),
-        source=_source(base, facts, records, examples, plan, hooks.on_check),
+        source=source_of(base, facts, records, lesson, plan, hooks.on_check),
+        start=start.folder if start else None,
     )
 
 
-def steps_of(records: Sequence[Supervision], plan: Plan) -> int:
+def steps_of(records: Sequence[Supervision], plan: Plan, start: Start | None = None) -> int:
     """Return how many steps `train` takes, if it does not end early."""
-    trainable = sum(record.trainable for record in records)
+    targets = targets_in(records, start)
     if isinstance(plan.method, MemitConfig):
-        return memit.planned_steps(trainable, plan.method)
-    return planned_steps(trainable, plan.training)
-
-
-def _source(
-    base: Base,
-    facts: Sequence[Fact],
-    records: Sequence[Supervision],
-    examples: Sequence[Example],
-    plan: Plan,
-    on_check: Callable[[], None],
-) -> Source | None:
-    """Return what makes the examples of each step, where that is more than the stored targets."""
-    taught: Source | None = None
-    if isinstance(plan.method, OpsdConfig):
-        taught = opsd.OnPolicy(base, facts, records, plan.method, on_check=on_check)
-    retention = plan.training.retention
-    if retention.type == "none":
-        return taught
-    answers = _answers(base, plan, on_check)
-    batch_size = min(plan.training.batch_size, len(examples))
-    return Beside(
-        taught or given(examples),
-        answers,
-        ratio=retention.ratio,
-        seed=retention.seed,
-        batch_size=batch_size,
-        targets=len(examples),
-    )
-
-
-def _answers(base: Base, plan: Plan, on_check: Callable[[], None]) -> list[Example]:
-    """Return what the base model says to the prompts of retention."""
-    retention = plan.training.retention
-    if plan.training.shard == "none":
-        return replay_examples(base, retention, on_check=on_check)
-    # The others of a sharded run have the model's weights on their CPU alone.
-    return World().made_by_first(
-        lambda: [example.on_cpu() for example in replay_examples(base, retention, on_check=on_check)]
-    )
-
-
-def _learned(
-    base: Base, facts: Sequence[Fact], plan: Plan, on_check: Callable[[], None]
-) -> Callable[[PeftModel], float]:
-    """Return what asks a model the questions it was taught, and returns the share that it answers.
-
-    With many facts it asks a sample, and the others only if the model knows all of that.
-    """
-    shuffled = random.Random(f"asked {plan.training.seed}").sample(facts, len(facts))  # noqa: S311  a sample
-
-    def known(model: PeftModel, asked: Sequence[Fact]) -> int:
-        pairs = [(fact.question, fact) for fact in asked]
-        return sum(answered(base, model, pairs, plan.evaluation, on_step=lambda _: on_check()))
-
-    def recall(model: PeftModel) -> float:
-        sample, others = shuffled[:_SAMPLE], shuffled[_SAMPLE:]
-        found = known(model, sample)
-        if found < len(sample) or not others:
-            return found / len(sample)
-        return (found + known(model, others)) / len(facts)
-
-    return recall
+        return memit.planned_steps(targets, plan.method)
+    return planned_steps(targets, plan.training)
 
 
 def evaluate(
@@ -282,6 +223,8 @@ def evaluate(
     baseline: Measured,
     plan: Plan,
     *,
+    living: Living | None = None,
+    parent: Measured | None = None,
     on_progress: OnProgress = silent,
 ) -> Judgement:
     """Ask the stored adapter what the base model was asked, and compare.
@@ -290,9 +233,30 @@ def evaluate(
         base: The base model, without an adapter on it.
         adapter: Folder with the two files of peft.
         baseline: What the base model said.
+        living: The run, if it started from an adapter.
+        parent: What that said, of such a run.
     """
-    said = measure_adapter(base, adapter, facts, plan.evaluation, baseline=baseline, on_progress=on_progress)
-    return judge(facts, records, baseline, said, plan.evaluation)
+    asked = living.asked(facts) if living else facts
+    said = measure_adapter(base, adapter, asked, plan.evaluation, baseline=baseline, on_progress=on_progress)
+    return judged(facts, records, baseline, said, plan, living=living, parent=parent)
+
+
+def judged(
+    facts: Sequence[Fact],
+    records: Sequence[Supervision],
+    baseline: Measured,
+    said: Measured,
+    plan: Plan,
+    *,
+    living: Living | None = None,
+    parent: Measured | None = None,
+) -> Judgement:
+    """Compare what was said; with a parent also with that, see `mixsd.evaluation.living`."""
+    judgement = judge(facts, taught_by(records), baseline, said, plan.evaluation)
+    if living is None or parent is None:
+        return judgement
+    told = tell(living, facts, baseline.facts, parent.facts, said.facts, plan.evaluation)
+    return replace(judgement, living=told)
 
 
 def training_summary(trained: Trained) -> dict[str, Any]:
@@ -316,10 +280,14 @@ def manifest(
     records: Sequence[Supervision],
     plan: Plan,
     training: dict[str, Any],
+    living: Living | None = None,
 ) -> dict[str, Any]:
     """Return everything that decided an adapter, for its package. Equal runs, equal bytes."""
+    ratio = {"kept_ratio": plan.training.kept_ratio}
+    parent = {} if living is None else {"parent": {**living.to_json(), **ratio}}
     return {
         **plan.to_json(),
+        **parent,
         "facts": {"n": len(facts), "sha256": sha256_of_facts(facts)},
         "supervision": summary(records) | {"sha256": sha256_of(records)},
         "training_result": training,
@@ -340,6 +308,7 @@ def package(
     judgement: Judgement,
     created_at: str,
     known: Sequence[Fact] = (),
+    living: Living | None = None,
 ) -> list[PackagedFile]:
     """Write the folder that is given to users: complete, or not there. See `mixsd.packaging`."""
     return write_package(
@@ -353,8 +322,9 @@ def package(
             licence=base.licence or "unknown",
             template_sha256=base.template_sha256,
         ),
-        manifest=manifest(base, facts, records, plan, training),
-        results=[verdict.to_json() for verdict in judgement.verdicts],
+        manifest=manifest(base, facts, records, plan, training, living),
+        results=judgement.results,
+        retired=judgement.living.retired if judgement.living else None,
         general=judgement.general,
         scores=[score.to_json() for score in judgement.scores],
         summary=outcome_summary(records, plan, training, judgement, known),
@@ -383,6 +353,8 @@ def outcome_summary(
     }
     if plan.training.known_facts == "skip":
         told["known"] = saved(known, records, plan)
+    if judgement.living is not None:
+        told["living"] = judgement.living.summary
     return told if judgement.gate is None else {**told, "gate": judgement.gate.to_json()}
 
 

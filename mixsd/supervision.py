@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-Method = Literal["mixsd", "sft", "opsd", "memit", "fallback"]
+Method = Literal["mixsd", "sft", "opsd", "memit", "fallback", "retired"]
 Finish = Literal["stop", "cap", "prompt_too_long"]
 
 EXPERT: Final = "e"
@@ -17,6 +17,9 @@ NAIVE: Final = "n"
 GUARDED: Final = "g"
 ENDED: Final = "s"
 OPENED: Final = "o"
+
+RETIRED: Final = "retired"
+"""The method of a text that takes an answer away: what the base model says without the fact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,14 @@ def sha256_of(records: Iterable[Supervision]) -> str:
     return digest.hexdigest()
 
 
+def taught_by(records: Iterable[Supervision]) -> list[Supervision]:
+    """Return the texts that teach a fact, without those that take one away."""
+    return [record for record in records if record.method != RETIRED]
+
+
 def summary(records: Iterable[Supervision]) -> dict[str, float | int | None]:
     """Return what the supervision of a job amounts to, over facts and over the texts trained on."""
-    every = list(records)
+    every = taught_by(records)
     kept = [record for record in every if record.trainable]
     tokens = sum(len(record.token_ids) for record in kept)
     return {

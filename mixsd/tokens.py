@@ -20,6 +20,11 @@ _CUT: Final = "\x00"
 """Stands in no fact: readers refuse it."""
 
 
+def as_kept(text: str) -> str:
+    """Return an answer as it is kept: without outer blanks, and without NUL, which databases do not take."""
+    return text.replace("\x00", "\ufffd").strip()
+
+
 class ChatTokenizer:
     """A tokenizer together with its chat template, for single questions without a system prompt."""
 
@@ -105,8 +110,7 @@ class ChatTokenizer:
         A NUL becomes a replacement character: databases keep none in a text.
         """
         kept = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
-        text = str(self.tokenizer.decode(list(kept), skip_special_tokens=True))
-        return text.replace("\x00", "\ufffd").strip()
+        return as_kept(str(self.tokenizer.decode(list(kept), skip_special_tokens=True)))
 
     def decode_raw(self, ids: Sequence[int]) -> str:
         """Return the text of some tokens as it stands, but for special ones."""

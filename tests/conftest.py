@@ -16,14 +16,28 @@ from app.projects.models import DEFAULT_PROJECT, Project
 from app.tables import Base
 from tests import servers
 
-settings.register_profile("ours", deadline=None)  # a slow machine is no failure
-settings.load_profile("ours")
+settings.register_profile("new", deadline=None)  # a slow machine is no failure
+settings.register_profile("same", deadline=None, derandomize=True)  # what passed once passes again
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "new"))
+
+LONGEST = ("tests/real/", "tests/e2e/", "tests/faults/", "tests/documents/", "tests/model/")
+"""Folders whose modules take minutes."""
 
 
 # Several workers share the cores: each, and what it starts, computes with its share and does not spin.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first: at the end no worker waits for another's."""
+
+    def place(item: pytest.Item) -> int:
+        return next((at for at, folder in enumerate(LONGEST) if item.nodeid.startswith(folder)), len(LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +73,17 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 def redis_url() -> Iterator[str]:
     with servers.redis() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of a server that speaks S3, with credentials for it in the environment."""
+    from tests.s3 import moto  # noqa: PLC0415  it loads boto3
+
+    with pytest.MonkeyPatch.context() as patch, moto.serving() as endpoint:
+        for name, value in moto.CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield endpoint
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])

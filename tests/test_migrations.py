@@ -1,19 +1,37 @@
 """Tables and migrations agree, up and down."""
 
+from pathlib import Path
+
 from alembic import command
 from sqlalchemy import Engine, inspect, select, text
 
 import migrations
+from app.adapters.models import Adapter, AdapterFile
 from app.db.engine import Database
-from app.ids import CheckpointId, JobId, new_id
+from app.ids import AdapterId, CheckpointId, JobId, new_id
 from app.jobs.models import Checkpoint, Job, Supervision
 from app.jobs.states import JobKind, Phase
-from tests.app.published import supervision_of
+from app.storage import LocalStore
+from tests.app.published import a_published_job, supervision_of
 from tests.factories import NOW, a_job
 
 
 def test_models_match_the_newest_migration(engine: Engine) -> None:
     command.check(migrations.config_for(engine))
+
+
+def test_what_refers_to_another_row_is_found_by_an_index(engine: Engine) -> None:
+    """So that deleting a row does not cost a look at whole tables."""
+    tables = inspect(engine)
+    slow = []
+    for table in tables.get_table_names():
+        firsts = {index["column_names"][0] for index in tables.get_indexes(table)}
+        firsts |= {unique["column_names"][0] for unique in tables.get_unique_constraints(table)}
+        firsts |= set(tables.get_pk_constraint(table)["constrained_columns"][:1])
+        referring = [key["constrained_columns"][0] for key in tables.get_foreign_keys(table)]
+        slow += [f"{table}.{column}" for column in referring if column not in firsts]
+
+    assert slow == []
 
 
 def test_downgrade_leaves_nothing_and_upgrade_brings_it_back(engine: Engine) -> None:
@@ -34,7 +52,7 @@ def test_a_step_back_and_forth_keeps_the_jobs_only_forward(engine: Engine) -> No
     }
     with engine.connect() as connection:
         found = connection.execute(text(triggers[engine.dialect.name])).scalars().all()
-    assert found == ["jobs_only_forward"]
+    assert sorted(found) == ["audit_entries_stay", "jobs_only_forward"]
     command.check(migrations.config_for(engine))
 
 
@@ -110,3 +128,30 @@ def a_checkpoint(job_id: JobId, variant: int) -> Checkpoint:
         bytes=1,
         created_at=NOW,
     )
+
+
+def test_adapters_keep_their_files_when_facts_become_optional(
+    engine: Engine, database: Database, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    published = a_published_job(database, store)
+    with database.begin() as session:
+        job = session.scalars(select(Adapter)).one()
+        imported = AdapterId(new_id("adp", now=NOW))
+        known = {"project_id": job.project_id, "status": job.status, "base_model": "b", "base_revision": "r"}
+        session.add(
+            Adapter(
+                id=imported, **known, method_type="imported", sha256="0", bytes=0, summary={}, created_at=NOW
+            )
+        )
+
+    command.downgrade(migrations.config_for(engine), "0012_evaluation_jobs")
+    migrations.upgrade(engine)
+
+    with database.read() as session:
+        assert [adapter.id for adapter in session.scalars(select(Adapter))] == [published.adapter_id]
+        assert len(session.scalars(select(AdapterFile)).all()) > 1
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            assert connection.scalar(text("PRAGMA integrity_check")) == "ok"
+            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []

@@ -7,7 +7,8 @@ repeating or delaying one is harmless, so Celery keeps no results and redelivers
 from typing import Any, Final
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_shutdown
+from celery.worker import state
 from kombu import Exchange, Queue
 
 from app import (
@@ -57,6 +58,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_send_task_events=False,
         task_send_sent_event=False,
         worker_hijack_root_logger=False,
+        broker_transport="worker.transport:Transport" if settings.redis_url else None,
         broker_transport_options=TRANSPORT,
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
@@ -69,8 +71,22 @@ def make_celery(settings: Settings) -> Celery:
     return celery
 
 
+def exit_status() -> int:
+    """Return the status with which a worker that has ended should exit, which Celery keeps to itself."""
+    ended: Any = state
+    return int(ended.should_stop or _ended_with.get("status") or 0)
+
+
+_ended_with: dict[str, Any] = {}
+
 settings = Settings()
 celery = make_celery(settings)
+
+
+@worker_shutdown.connect
+def _note_status(sender: Any, **_: Any) -> None:
+    """Note that a worker ends because of an error, if that is so."""
+    _ended_with["status"] = sender.exitcode
 
 
 @setup_logging.connect

@@ -29,6 +29,8 @@ _PASSED_ON_PREFIXES: Final = (
     *("CUDA_", "NVIDIA_", "ROCR_", "HIP_", "OMP_", "GOMP_", "KMP_", "MKL_"),
 )
 
+_FOR_S3: Final = "AWS_"
+"""Where boto3 finds credentials, among others in `HOME`."""
 
 _SHORT_WAIT: Final = {
     # Threads that wait for work in a loop for long take the cores from everything else on the
@@ -41,13 +43,16 @@ _SHORT_WAIT: Final = {
 def environment_for(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a runner: these very settings, and nothing that it does not need.
 
-    So the password of the broker and whatever else the service was started with stay out.
+    So the password of the broker and whatever else the service was started with stay out. Credentials
+    for S3 go along where adapters lie there.
     """
     kept = {
         name: value
         for name, value in environ.items()
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
+    if settings.artifacts:
+        kept |= {name: value for name, value in environ.items() if name.startswith(_FOR_S3)}
     own = {
         f"MIXSD_{name.upper()}": _written(value)
         for name, value in settings.model_dump(exclude=_NOT_FOR_RUNNERS).items()

@@ -5,42 +5,43 @@ import signal
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.adapters.models import AdapterFile
 from app.db.base import JsonObject
 from app.db.engine import Database
-from app.events.models import Level
+from app.events.models import Event, Level
 from app.events.repository import NewEvent
-from app.fact_sets.models import FactRow
+from app.ids import AdapterId, ExportId, new_id
 from app.jobs import leases
-from app.jobs.errors import LeaseLostError
 from app.jobs.leases import Claim
-from app.jobs.models import Checkpoint, Job, Supervision
+from app.jobs.models import Job, Supervision
 from app.jobs.states import JobStatus, Phase
 from app.metrics import repository as series
 from worker import checkpoints, phases
+from worker.ending import Ending, end_job
 from worker.phases import Pace
 from worker.points import Points
 from worker.publication import (
+    ExportPublication,
     Measurement,
     Publication,
+    insert_export,
     insert_measurement,
     insert_publication,
     story_of,
+    story_of_export,
     story_of_measurement,
 )
+from worker.reading import JobReader, SupervisionRow
 from worker.stopping import StopRequested as StopRequested  # noqa: PLC0414  whoever holds a control needs it
-from worker.transactions import read, write
+from worker.transactions import write
 from worker.upsert import upsert
-
-T = TypeVar("T")
 
 CHUNK: Final = 64
 """Most rows of supervision in one transaction: a longer one would hold up heartbeats."""
@@ -48,23 +49,7 @@ CHUNK: Final = 64
 _SECOND: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisionRow:
-    """What the base model wrote for the fact at place `ord`, for a variant of the job.
-
-    `pieces` is the text of each token.
-    """
-
-    ord: int
-    fact_key: str
-    generation: int
-    verified: bool
-    body: JsonObject
-    variant: int = 0
-    pieces: list[str] | None = None
-
-
-class Control:
+class Control(JobReader):
     """Hands of a pipeline, bound to one claim.
 
     Every write holds the job's row and fails with `LeaseLostError` once the claim is no longer
@@ -88,17 +73,13 @@ class Control:
             patience: How long a write waits for a database that is away.
             crash_at: Names of crash points to die at, in tests of faults.
         """
-        self.job_id = claim.job_id
+        super().__init__(database, claim.job_id, patience=patience)
         self.attempt = claim.attempt
         self.fence = claim.fence
         self.folder = work_dir / claim.job_id
         """The job's own folder, kept from attempt to attempt until the job ends."""
         self.published = False
-        self.variant = 0
-        """Which variant of the job is under way: whose checkpoints, results and metrics these are."""
-        self._database = database
         self._claim = claim
-        self._patience = patience
         self._crash_at = crash_at
         self._stopping = False
         self._looked_at = -_SECOND
@@ -130,56 +111,6 @@ class Control:
             yield
         finally:
             signal.signal(signal.SIGTERM, listening)
-
-    # -- reading
-
-    def job(self) -> Job:
-        """Return the job as it stands."""
-        return self._read(lambda session: session.scalars(select(Job).where(Job.id == self.job_id)).one())
-
-    def facts(self) -> Sequence[JsonObject]:
-        """Return the facts of the job's set, in their order."""
-        statement = (
-            select(FactRow.body)
-            .join(Job, Job.fact_set_id == FactRow.fact_set_id)
-            .where(Job.id == self.job_id)
-            .order_by(FactRow.ord)
-        )
-        return self._read(lambda session: session.scalars(statement).all())
-
-    def adapter_files(self) -> Mapping[str, str]:
-        """Return the digests, by path, of the adapter that the job measures: none once it was deleted."""
-        statement = (
-            select(AdapterFile.path, AdapterFile.sha256)
-            .join(Job, Job.adapter_id == AdapterFile.adapter_id)
-            .where(Job.id == self.job_id)
-        )
-        return self._read(lambda session: {path: sha256 for path, sha256 in session.execute(statement)})  # noqa: C416
-
-    def finished(self, phase: Phase, input_sha256: str) -> str | None:
-        """Return the digest of what the phase made, if it was finished before with this input."""
-        return self._read(lambda session: phases.finished_output(session, self.job_id, phase, input_sha256))
-
-    def kept(self, phase: Phase, input_sha256: str) -> dict[str, str]:
-        """Return what the phase made for the variant from this input: digests by names."""
-        key = (self.job_id, phase, self.variant, input_sha256)
-        return self._read(lambda session: phases.kept(session, *key))
-
-    def supervision(self) -> list[SupervisionRow]:
-        """Return what there is, from this and earlier attempts, by variant in the order of the facts."""
-        order = (Supervision.variant, Supervision.ord, Supervision.generation)
-        statement = select(Supervision).where(Supervision.job_id == self.job_id).order_by(*order)
-        rows = self._read(lambda session: session.scalars(statement).all())
-        return [
-            SupervisionRow(
-                row.ord, row.fact_key, row.generation, row.verified, row.body, row.variant, row.pieces
-            )
-            for row in rows
-        ]
-
-    def checkpoints(self, phase: Phase, input_sha256: str) -> Sequence[Checkpoint]:
-        """Return the registered checkpoints that were made from this input, newest first."""
-        return self._read(lambda session: checkpoints.newest_first(session, self.job_id, phase, input_sha256))
 
     # -- phases
 
@@ -267,16 +198,7 @@ class Control:
         owner = {"job_id": self.job_id, "fence": self._claim.fence}
         for start in range(0, len(rows), CHUNK):
             values = [
-                {
-                    "variant": row.variant,
-                    "ord": row.ord,
-                    "fact_key": row.fact_key,
-                    "generation": row.generation,
-                    "verified": row.verified,
-                    "body": row.body,
-                    "pieces": row.pieces,
-                    **owner,
-                }
+                {each.name: getattr(row, each.name) for each in fields(row)} | owner
                 for row in rows[start : start + CHUNK]
             ]
 
@@ -346,6 +268,14 @@ class Control:
         """Tell the user about something that did not stop the job."""
         self.event("job.warning", message, level=Level.WARNING, **data)
 
+    def warning_once(self, message: str, **data: Any) -> None:
+        """Do so unless this attempt or an earlier one has said it."""
+        said = select(Event.data).where(
+            Event.job_id == self.job_id, Event.type == "job.warning", Event.message == message
+        )
+        if data not in self._read(lambda session: session.scalars(said).all()):
+            self.warning(message, **data)
+
     def publish(
         self, *publications: Publication, recommended: int = 0, frontier: JsonObject | None = None
     ) -> None:
@@ -365,7 +295,7 @@ class Control:
             for each in publications:
                 insert_publication(session, job, each, recommended=each is best, now=now)
 
-        self._end(best, insert, story_of(publications, best), frontier)
+        self._end(Ending(best, insert, story_of(publications, best), frontier))
 
     def publish_measurement(self, measurement: Measurement) -> None:
         """End the job as succeeded, with the evaluation that it was for, or leave no trace.
@@ -378,45 +308,28 @@ class Control:
         def insert(session: Session, job: Job, now: datetime) -> None:
             insert_measurement(session, job, measurement, adapter_id=job.adapter_id, now=now)
 
-        self._end(measurement, insert, story_of_measurement(measurement))
+        self._end(Ending(measurement, insert, story_of_measurement(measurement)))
 
-    def _end(
-        self,
-        best: Publication | Measurement,
-        insert: Callable[[Session, Job, datetime], None],
-        story: Sequence[NewEvent],
-        frontier: JsonObject | None = None,
-    ) -> None:
-        def end(session: Session) -> None:
-            now = self._database.now(session)
-            if leases.publish(
-                session,
-                self.job_id,
-                self._claim.fence,
-                now=now,
-                gate_status=best.gate_status,
-                gate=best.gate,
-                frontier=frontier,
-                new_events=story,
-            ):
-                insert(session, session.scalars(select(Job).where(Job.id == self.job_id)).one(), now)
-                self.crash_point("packaging.before_commit")
-            else:
-                self._explain_refusal(session)
+    def publish_export(self, export: ExportPublication) -> None:
+        """End the job as succeeded, with the export that it was for, or leave no trace.
 
-        write(self._database, end, patience=self._patience)
+        Raises:
+            StopRequested: The job is being cancelled.
+            LeaseLostError: The job is not ours any more.
+            AdapterDeletedError: The adapter was deleted meanwhile.
+        """
+        job = self.job()
+        export_id = ExportId(new_id("exp", now=job.created_at))
+        adapter_id = AdapterId(job.adapter_id or "")
+
+        def insert(session: Session, job: Job, now: datetime) -> None:
+            insert_export(session, job, export, export_id, now=now)
+
+        self._end(Ending(export, insert, story_of_export(export, adapter_id, export_id)))
+
+    def _end(self, ending: Ending) -> None:
+        end_job(self._database, self._claim, ending, patience=self._patience, crash_point=self.crash_point)
         self.published = True
-        self.crash_point("packaging.after_commit")
-
-    def _explain_refusal(self, session: Session) -> None:
-        """Raise why the job could not be published; return if an earlier try of ours has done it."""
-        row = session.execute(select(Job.fence, Job.status).where(Job.id == self.job_id)).one_or_none()
-        if row is None or row.fence != self._claim.fence:
-            raise LeaseLostError(self.job_id, self._claim.fence)
-        if row.status == JobStatus.CANCELLING:
-            raise StopRequested(JobStatus.CANCELLING)
-        if row.status != JobStatus.SUCCEEDED:
-            raise LeaseLostError(self.job_id, self._claim.fence)
 
     # -- inside
 
@@ -428,9 +341,6 @@ class Control:
                 marker.parent.mkdir(parents=True, exist_ok=True)
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-
-    def _read(self, body: Callable[[Session], T]) -> T:
-        return read(self._database, body, patience=self._patience)
 
     def _write(
         self,

@@ -1,36 +1,23 @@
 """A job that measures an adapter which is there already. It changes nothing of that adapter."""
 
-import shutil
-from collections.abc import Mapping
-from pathlib import Path
-from typing import ClassVar, Final
-
 from app.jobs.models import Job
 from app.jobs.states import Phase
 from app.settings import Settings
-from app.storage import ArtifactStore, CorruptBlobError
+from app.storage import ArtifactStore
 from mixsd import run
-from mixsd.errors import CorruptError, MixsdError
 from mixsd.evaluation.adapters import measure_adapter
 from mixsd.evaluation.judge import judge
 from mixsd.evaluation.measure import Measured, questions_in
 from mixsd.facts import Fact
 from mixsd.options import plan_from
-from mixsd.training import lora
+from mixsd.packaging import MANIFEST
 from worker.control import Control
+from worker.fetching import NEEDED, fetch_adapter
 from worker.measured import of_scores
 from worker.preparing import baseline_of, load
 from worker.publication import FactVerdict, Measurement
 from worker.results import Results
 from worker.variants import Reporter
-
-_FILES: Final = (lora.CONFIG, lora.WEIGHTS)
-
-
-class AdapterDeletedError(MixsdError):
-    """The adapter was deleted while its evaluation waited."""
-
-    code: ClassVar[str] = "adapter_deleted"
 
 
 def run_evaluation(control: Control, settings: Settings, store: ArtifactStore, job: Job) -> None:
@@ -40,6 +27,7 @@ def run_evaluation(control: Control, settings: Settings, store: ArtifactStore, j
 
     Raises:
         AdapterDeletedError: There is no adapter any more.
+        TemplateMismatchError: It learned prompts of another chat template than the base model has here.
         CorruptError: Its files are not in the store as they were.
         ModelError: Its base model cannot be had any more.
     """
@@ -49,7 +37,9 @@ def run_evaluation(control: Control, settings: Settings, store: ArtifactStore, j
     folder = control.folder / f"fence-{control.fence}" / "adapter"
 
     control.enter(Phase.PREPARING, 2, "steps")
-    weights = _fetch(control, store, job, folder)
+    files = control.files_of(job.adapter_id)
+    what = f"the adapter {job.adapter_id}"
+    weights = fetch_adapter(store, files, folder, what, needed=NEEDED, if_there=(MANIFEST,))
     base = load(control, settings, job)
     control.note_device(base.model.device.type)
     control.leave(Phase.PREPARING)
@@ -79,19 +69,3 @@ def run_evaluation(control: Control, settings: Settings, store: ArtifactStore, j
     control.publish_measurement(
         Measurement(summary | ({"gate": gate} if gate else {}), verdicts, judgement.scores, gate)
     )
-
-
-def _fetch(control: Control, store: ArtifactStore, job: Job, folder: Path) -> Mapping[str, str]:
-    """Bring what peft needs of the adapter into `folder`. Returns names with digests."""
-    every = control.adapter_files()
-    if not every:
-        raise AdapterDeletedError(f"the adapter {job.adapter_id} was deleted before it could be measured")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {name: every[name] for name in _FILES}
-    for name, digest in files.items():
-        try:
-            with store.open(digest) as blob, (folder / name).open("wb") as file:
-                shutil.copyfileobj(blob, file)
-        except (FileNotFoundError, CorruptBlobError) as error:
-            raise CorruptError(f"{name} of the adapter {job.adapter_id} cannot be read: {error}") from None
-    return files

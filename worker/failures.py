@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from app.errors import InsufficientStorageError
 from app.jobs.errors import LeaseLostError
 from app.jobs.leases import Failure
+from app.storage import StoreUnavailableError
 from mixsd.errors import DiskFullError, MixsdError, OutOfMemoryError, ProcessLostError
 
 
@@ -27,6 +28,7 @@ class Exit(IntEnum):
     """The job cannot succeed. The runner itself has stored why."""
     HANDED_BACK = 80
     PROCESS_LOST = 81
+    STORE_AWAY = 82
 
 
 OUT_OF_MEMORY: Final = Failure(
@@ -38,7 +40,14 @@ OUT_OF_MEMORY: Final = Failure(
 WORKER_LOST: Final = Failure("system", "worker_lost", "the worker was lost", retryable=True)
 STALLED: Final = Failure("system", "stalled", "the job made no progress and was stopped", retryable=True)
 
-_KILLED: Final = {-signal.SIGKILL, 128 + signal.SIGKILL}
+HOST_OOM: Final = Failure(
+    "capacity",
+    "host_oom",
+    "the machine ran out of memory and its kernel ended the job: choose a smaller model or a larger machine",
+    retryable=True,
+)
+
+KILLED: Final = {-signal.SIGKILL, 128 + signal.SIGKILL}
 _SEGFAULT: Final = {-signal.SIGSEGV, 128 + signal.SIGSEGV}
 
 
@@ -49,8 +58,8 @@ def exit_of(error: BaseException) -> Exit:
             return Exit.LEASE_LOST
         case _ if is_out_of_memory(error):
             return Exit.OUT_OF_MEMORY
-        case _ if _is_disk_full(error):
-            return Exit.DISK_FULL
+        case _ if _is_disk_full(error) or isinstance(error, StoreUnavailableError):
+            return Exit.DISK_FULL if _is_disk_full(error) else Exit.STORE_AWAY
         case MixsdError():
             return Exit.PROCESS_LOST if isinstance(error, ProcessLostError) else Exit.PERMANENT
         case OSError(errno=errno.EIO | errno.EROFS):
@@ -69,7 +78,7 @@ def failure_from(code: int) -> Failure:
 
     Its output stays in the log: it may hold paths and secrets.
     """
-    if code in _KILLED:
+    if code in KILLED:
         return Failure("system", "worker_lost", "the worker's process was killed", retryable=True)
     if code in _SEGFAULT:
         return Failure("system", "segfault", "the worker's process crashed", retryable=True)

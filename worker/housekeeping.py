@@ -12,11 +12,13 @@ from sqlalchemy import delete, exists, select
 
 from app.adapters.models import AdapterFile, Blob
 from app.db.engine import Database
+from app.exports.models import ExportFile
+from app.files.models import UploadedFile
 from app.idempotency import repository as answers
 from app.ids import JobId
 from app.jobs.models import Checkpoint, Job, JobPhase, JobResult
 from app.jobs.states import TERMINAL, JobStatus
-from app.storage import ArtifactStore
+from app.storage import ArtifactStore, is_digest
 from app.webhooks import sending
 
 log = structlog.get_logger(__name__)
@@ -72,29 +74,37 @@ def _clear(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def clear_blobs(database: Database, store: ArtifactStore, artifact_dir: Path, *, keep: timedelta) -> int:
-    """Delete files of the store that are old and that nothing refers to. Returns how many.
+def clear_blobs(database: Database, store: ArtifactStore, *, keep: timedelta) -> int:
+    """Delete files of the store that are old and that nothing refers to, or that nobody writes any more.
+
+    Returns how many.
 
     `keep` is that of `clear_work`: what phases of such a job have made stays as long.
 
     The row goes first: a file without a row is found again next time, a row without its file
-    would be a lie.
+    would be a lie. Before the file goes its age is looked at again: a list may be old, and somebody may
+    have put the same anew.
     """
-    cleared = 0
-    for path in artifact_dir.glob("??/*") if artifact_dir.is_dir() else ():
-        if _age(path) > BLOB_AGE.total_seconds() and _forget_blob(database, path.name, keep):
-            store.delete(path.name)
+    cleared, oldest = 0, BLOB_AGE.total_seconds()
+    for kept in store.blobs():
+        if not is_digest(kept.name) or kept.age <= oldest or not _forget_blob(database, kept.name, keep):
+            continue
+        age = store.age(kept.name)
+        if age is not None and age > oldest:
+            store.delete(kept.name)
             cleared += 1
-    return cleared
+    return cleared + store.forget_begun(older_than=BLOB_AGE)  # what is being written is younger
 
 
 def _forget_blob(database: Database, sha256: str, keep: timedelta) -> bool:
-    """Say whether no adapter and no job that may go on needs the blob, and if so delete its row."""
+    """Say whether nothing stored and no job that may go on needs the blob, and if so delete its row."""
     with database.begin() as session:
         ended_lately = Job.finished_at > database.now(session) - keep
         may_go_on = Job.status.not_in(TERMINAL) | ((Job.status != JobStatus.SUCCEEDED) & ended_lately)
         used = select(
             exists().where(AdapterFile.sha256 == sha256)
+            | exists().where(ExportFile.sha256 == sha256)
+            | exists().where(UploadedFile.sha256 == sha256)
             | exists(
                 select(JobPhase.job_id)
                 .join(Job, Job.id == JobPhase.job_id)

@@ -13,6 +13,7 @@ from app.ids import JobId
 from app.jobs.leases import Claim
 from app.jobs.models import JobPhase, JobResult
 from app.jobs.states import Phase
+from worker import peaks
 from worker.upsert import upsert
 
 WINDOW: Final = 30.0
@@ -70,6 +71,7 @@ def start(
     session: Session, claim: Claim, phase: Phase, pace: Pace, input_sha256: str | None, *, now: datetime
 ) -> None:
     """Begin a phase; what an earlier attempt noted about it is overwritten."""
+    peaks.begin()
     row = {
         "job_id": claim.job_id,
         "phase": phase,
@@ -78,6 +80,8 @@ def start(
         "input_sha256": input_sha256,
         "output_sha256": None,
         "seconds": None,
+        "host_bytes": None,
+        "device_bytes": None,
         "done_before": pace.first,
         "started_at": now,
         "updated_at": now,
@@ -103,7 +107,10 @@ def finish(
 ) -> None:
     """End a phase. What it took is kept for forecasts if it is `measured`: all was done as it always is."""
     ended: dict[str, Any] = {"updated_at": now, "finished_at": now, "output_sha256": output_sha256}
-    ended |= {"seconds": round(pace.seconds, 3) if measured else None}
+    if measured:
+        taken = peaks.peak()
+        ended |= {"host_bytes": taken.host, "device_bytes": taken.device}
+        ended |= {"seconds": round(pace.seconds, 3)}
     _update(session, claim, phase, pace.columns(overall=True) | ended)
 
 

@@ -4,8 +4,7 @@ What an earlier attempt finished with the same input is not done again, a phase 
 variant in it: its result lies in the artifact store under the digest that its row names.
 """
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,49 +16,58 @@ from app.storage import ArtifactStore
 from mixsd import run
 from mixsd.cache import FILE, SupervisionCache
 from mixsd.config import MixConfig, Plan
-from mixsd.errors import ConfigError, CorruptError
+from mixsd.errors import ConfigError
 from mixsd.evaluation.adapters import measure_adapter
-from mixsd.evaluation.judge import judge
+from mixsd.evaluation.drift import DriftSample
 from mixsd.evaluation.measure import Measured, questions_in
 from mixsd.facts import Fact
-from mixsd.known import Parted, parted
+from mixsd.known import Parted, parted, without
+from mixsd.living import Living, Parent, Start, start_of
 from mixsd.models.load import Base, choose_device
 from mixsd.models.registry import default_cache
+from mixsd.objectives.retiring import retired_records
 from mixsd.pieces import pieces
 from mixsd.supervise import supervise, supervise_alike
-from mixsd.supervision import Supervision, sha256_of
+from mixsd.supervision import RETIRED, Supervision, sha256_of, taught_by
 from mixsd.tokens import ChatTokenizer
-from mixsd.training import checkpoint, launch, lora
-from mixsd.training.checkpoint import Saved
-from mixsd.training.loop import Hooks
-from worker.control import Control, SupervisionRow
+from mixsd.training import launch
+from worker.continuing import parent_for, parent_said
+from worker.control import Control
 from worker.evaluating import run_evaluation
+from worker.exporting import run_export
 from worker.measured import Tally, of_scores
 from worker.preparing import baseline_of, load
 from worker.publication import FactVerdict, Publication, PublishedFile
+from worker.reading import SupervisionRow
 from worker.results import Results
+from worker.training import Training
 from worker.variants import (
     Reporter,
     Share,
     Variant,
     frontier_of,
     generated_together,
+    joined,
     supervised,
     variants_for,
 )
 
 
 def run_pipeline(control: Control, settings: Settings, store: ArtifactStore) -> None:
-    """Take a job from wherever it stands to a published adapter, or to an evaluation of one."""
-    if (job := control.job()).kind is JobKind.EVALUATION:
+    """Take a job from wherever it stands to a published adapter, or to an evaluation or export of one."""
+    job = control.job()
+    if job.kind is JobKind.EVALUATION:
         run_evaluation(control, settings, store, job)
+        return
+    if job.kind is JobKind.EXPORT:
+        run_export(control, settings, store, job)
         return
     attempt = _Attempt(control, settings, store)
     attempt.prepare()
     baseline = attempt.baseline()
     attempt.part(baseline)
     attempt.generate()
-    attempt.train()
+    attempt.train(baseline)
     attempt.evaluate(baseline)
     attempt.package()
 
@@ -69,6 +77,9 @@ class _Attempt:
 
     _base: Base
     _parts: Parted
+    _parent: Parent | None = None
+    _parent_said: Measured | None = None
+    _start: Start | None = None
 
     def __init__(self, control: Control, settings: Settings, store: ArtifactStore) -> None:
         self._control = control
@@ -90,21 +101,42 @@ class _Attempt:
         control.enter(Phase.PREPARING, 2, "steps")
         _check_processes(self._plan.training.processes, self._settings)
         self._base = load(control, self._settings, job)
+        folder = control.folder / f"fence-{control.fence}" / "parent"
+        self._parent = parent_for(control, self._store, job, folder, self._base, self._facts)
         for variant in self._variants:
-            run.check(self._base, variant.plan)
+            run.check(self._base, variant.plan, self._living)
+        self._led_back = self._parent.wordings() if self._parent else []
         control.note_device(self._base.model.device.type)
         control.leave(Phase.PREPARING)
 
     def baseline(self) -> Measured:
         """Ask the base model what the adapter will be asked."""
-        return baseline_of(self._control, self._results, self._base, self._facts, self._plan)
+        said = baseline_of(self._control, self._results, self._base, self._asked, self._plan)
+        if (living := self._living) is not None:
+            base, facts, plan = self._base, self._facts, self._plan
+            before = parent_said(self._control, self._results, base, living, facts, plan)
+            self._parent_said = before
+            self._start = start_of(living, facts, said.facts, before.facts, plan)
+        return said
+
+    @property
+    def _living(self) -> Living | None:
+        return self._parent.living if self._parent else None
+
+    @property
+    def _asked(self) -> Sequence[Fact]:
+        """What models are asked: the facts, and those that the parent was taught and that are gone."""
+        return self._living.asked(self._facts) if self._living else self._facts
 
     def part(self, baseline: Measured) -> None:
         """Leave facts out that the base model knows, if the job wants that."""
-        self._parts = parted(self._facts, baseline, self._plan)
+        parent = self._parent
+        always = parent.always_taught() if parent else frozenset()
+        self._parts = parted(self._facts, baseline, self._plan, always=always, needed=parent is None)
         if self._parts.left_out:
             known, every = len(self._parts.left_out), len(self._facts)
-            self._control.warning(f"{known} of {every} facts are known already and not trained", known=known)
+            said = f"{known} of {every} facts are known already and not trained"
+            self._control.warning_once(said, known=known)
 
     def generate(self) -> None:
         """Have the base model write the supervision that is not there yet, once for all that share it."""
@@ -112,22 +144,65 @@ class _Attempt:
         own = {each.number: each for each in self._variants if each.supervised_by == each.number}
         for row in control.supervision():
             own[row.variant].records.append(Supervision.from_json(row.body))
-        digests = [run.supervision_input(self._base, facts, each.plan) for each in own.values()]
+        for each in own.values():
+            self._take_over(each)
+        digests = [self._supervision_input(each) for each in own.values()]
         runs = generated_together(own.values())
-        sizes = [sum(run.most_targets(facts, each.plan) for each in together) for together in runs]
+        sizes = [
+            sum(run.most_targets(facts, each.plan) + len(self._led_back) for each in together)
+            for together in runs
+        ]
         steps = {number: len(each.records) for number, each in own.items()}
         done = sum(steps.values())
-        control.enter(Phase.GENERATING, sum(sizes), "targets", _joined(digests), done=done, steps=steps)
+        control.enter(Phase.GENERATING, sum(sizes), "targets", joined(digests), done=done, steps=steps)
         reused = 0
         for place, together in enumerate(runs):
             reused += self._supervise(together, Share(sizes, place, "targets"))
         for each in own.values():
+            self._lead_back(each)
             each.records = run.in_order(each.records, facts, each.plan)
         for each in self._variants:
             each.records = own[each.supervised_by].records
-        digest = _joined([sha256_of(each.records) for each in own.values()])
+        digest = joined([sha256_of(each.records) for each in own.values()])
         control.leave(Phase.GENERATING, digest, measured=not reused)
-        self._variants = supervised(self._variants, control)
+        kept = self._start.kept if self._start else frozenset()
+        self._variants = supervised(self._variants, control, kept=kept)
+
+    def _supervision_input(self, variant: Variant) -> str:
+        digest = run.supervision_input(self._base, self._parts.taught, variant.plan)
+        if self._living is None:
+            return digest
+        return run.digest_of([digest, self._living.sha256, self._led_back])
+
+    def _take_over(self, variant: Variant) -> None:
+        """Take the parent's texts of facts that are as they were."""
+        there = {record.fact_key for record in variant.records}
+        kept = self._kept_texts(variant)
+        self._store_texts(variant, [record for record in kept if record.fact_key not in there])
+
+    def _kept_texts(self, variant: Variant) -> list[Supervision]:
+        return self._parent.kept_texts(self._parts.taught, variant.plan) if self._parent else []
+
+    def _lead_back(self, variant: Variant) -> None:
+        """Have the base model write the texts that take answers away."""
+        done = {(record.fact_key, record.generation) for record in variant.records}
+        check = self._control.safe_point
+        made = retired_records(self._base, self._led_back, variant.plan, done=done, on_check=check)
+        self._store_texts(variant, list(made))
+
+    def _store_texts(self, variant: Variant, records: Sequence[Supervision]) -> None:
+        if not records:
+            return
+        places = {fact.key: place for place, fact in enumerate(self._facts)}
+        behind = list(dict.fromkeys(key for key, _, _ in self._led_back))
+        rows = []
+        for record in records:
+            retired = record.method == RETIRED
+            place = len(places) + behind.index(record.fact_key) if retired else places[record.fact_key]
+            rows.append(_row(record, place, variant.number, self._base.chat))
+        self._control.take_up(variant.number)
+        self._control.add_supervision(rows)
+        variant.records.extend(records)
 
     def _supervise(self, together: Sequence[Variant], share: Share) -> int:
         """Make the supervision of variants that one run makes, as far as it is missing.
@@ -135,7 +210,12 @@ class _Attempt:
         Returns:
             How many texts were there from other jobs.
         """
-        control, facts, beside = self._control, self._parts.taught, self._parts.left_out
+        control = self._control
+        kept = [{record.fact_key for record in self._kept_texts(each)} for each in together]
+        left = without(self._parts, frozenset.intersection(*map(frozenset, kept)))
+        facts, beside = left.taught, left.left_out
+        if not facts:
+            return 0
         places = {fact.key: place for place, fact in enumerate(self._facts)}
         tallies = [Tally(variant.records) for variant in together]
 
@@ -151,7 +231,9 @@ class _Attempt:
             self._tell_rejected(made)
 
         plan = together[0].plan
-        done = [{(each.fact_key, each.generation) for each in variant.records} for variant in together]
+        done = [
+            {(each.fact_key, each.generation) for each in taught_by(variant.records)} for variant in together
+        ]
         report = Reporter(control, Phase.GENERATING, share)
         with self._supervision_cache() as cache:
             if isinstance(plan.method, MixConfig):
@@ -189,109 +271,26 @@ class _Attempt:
         file = self._models / FILE if said == "auto" else Path(said)
         return SupervisionCache(file, max_bytes=settings.supervision_cache_bytes)
 
-    def train(self) -> None:
+    def train(self, baseline: Measured) -> None:
         """Train the adapters that are not there yet, one after another."""
-        control, variants = self._control, self._variants
-        digests = [run.training_input(self._base, each.records, each.plan) for each in variants]
-        missing = [
-            (place, each, digest)
-            for place, (each, digest) in enumerate(zip(variants, digests, strict=True))
-            if not self._was_trained(each, digest)
-        ]
-        if not missing and control.finished(Phase.TRAINING, _joined(digests)):
-            return
-        sizes = [each.training.get("steps") or run.steps_of(each.records, each.plan) for each in variants]
-        done = sum(each.training.get("steps", 0) for each in variants)
-        resumable = [self._resumable(digest) for _, _, digest in missing]
-        done += sum(found[0][0] for found in resumable if found)
-        control.take_up(missing[0][1].number if missing else 0)
-        steps = {
-            each.number: found[0][0] if found else 0
-            for (_, each, _), found in zip(missing, resumable, strict=True)
-        }
-        control.enter(Phase.TRAINING, sum(sizes), "steps", _joined(digests), done=done, steps=steps)
-        for (place, each, digest), found in zip(missing, resumable, strict=True):
-            self._train(each, digest, found, Share(sizes, place, "steps"))
-        control.leave(Phase.TRAINING, run.digest_of([each.weights for each in variants]))
-
-    def _was_trained(self, variant: Variant, digest: str) -> bool:
-        """Take the adapter that an earlier attempt has trained, if there is one."""
-        self._control.take_up(variant.number)
-        found = self._results.kept(Phase.TRAINING, digest)
-        if found is None or not self._results.fetch(Phase.TRAINING, found[1], variant.adapter):
-            return False
-        variant.training, variant.weights = found
-        return True
-
-    def _train(
-        self, variant: Variant, digest: str, resumable: Sequence[tuple[int, Path]], share: Share
-    ) -> None:
-        """Train one adapter, from the newest whole checkpoint on."""
-        control, folder = self._control, variant.folder
-        control.take_up(variant.number)
-
-        def register(saved: Saved) -> None:
-            place = str(saved.folder.relative_to(self._settings.work_dir))
-            dropped = control.register_checkpoint(
-                Phase.TRAINING, saved.step, digest, place, saved.manifest_sha256, saved.bytes
-            )
-            # Training itself clears up the folder it works in, where it keeps the best one too.
-            for old in (self._settings.work_dir / place for place in dropped):
-                if old.parent != folder:
-                    shutil.rmtree(old, ignore_errors=True)
-
-        trained = run.train(
-            self._base,
-            self._facts,
-            variant.records,
-            variant.plan,
-            work=folder,
-            resume=[path for _, path in resumable],
-            hooks=Hooks(
-                on_progress=Reporter(control, Phase.TRAINING, share),
-                on_metrics=self._tell_measured,
-                on_check=control.safe_point,
-                on_checkpoint=register,
-                on_notice=control.warning,
-            ),
+        drift = DriftSample.of(baseline)
+        training = Training(
+            self._control, self._settings, self._store, self._base, self._facts, drift, self._start
         )
-        control.crash_point("training.after_last_checkpoint")
-        variant.adapter.mkdir(parents=True, exist_ok=True)
-        lora.save_adapter(trained.model, variant.adapter)
-        lora.detach(trained.model)
-        files = sorted(variant.adapter.iterdir())
-        variant.weights = {path.name: self._store.put(path).sha256 for path in files}
-        variant.training = run.training_summary(trained)
-        self._results.keep(Phase.TRAINING, digest, variant.training, variant.weights)
-        share.sizes[share.place] = trained.steps  # it may have ended early
-        done = sum(share.sizes[: share.place + 1])
-        control.progress(Phase.TRAINING, done, sum(share.sizes), "steps")
-
-    def _resumable(self, digest: str) -> list[tuple[int, Path]]:
-        """Return step and folder of the checkpoints that are still as registered, newest first."""
-        whole = []
-        for row in self._control.checkpoints(Phase.TRAINING, digest):
-            folder = self._settings.work_dir / row.uri
-            try:
-                checkpoint.verify(folder, row.manifest_sha256)
-            except CorruptError as error:
-                self._control.warning(f"a checkpoint was passed over: {error}", step=row.step)
-            else:
-                whole.append((row.step, folder))
-        return whole
+        training.train(self._variants)
 
     def evaluate(self, baseline: Measured) -> None:
         """Ask the adapters, and compare each with the base model."""
-        control, variants = self._control, self._variants
-        asked = run.baseline_input(self._base, self._facts, self._plan)
+        control, variants, facts = self._control, self._variants, self._asked
+        asked = run.baseline_input(self._base, facts, self._plan)
         digests = [run.digest_of([asked, each.weights]) for each in variants]
-        sizes = [questions_in(self._facts, self._plan.evaluation)] * len(variants)
+        sizes = [questions_in(facts, self._plan.evaluation)] * len(variants)
         said = []
         for each, digest in zip(variants, digests, strict=True):
             control.take_up(each.number)
             said.append(self._results.kept(Phase.EVALUATING, digest))
         done = sum(size for size, kept in zip(sizes, said, strict=True) if kept)
-        control.enter(Phase.EVALUATING, sum(sizes), "questions", _joined(digests), done=done)
+        control.enter(Phase.EVALUATING, sum(sizes), "questions", joined(digests), done=done)
         for place, (each, kept) in enumerate(zip(variants, said, strict=True)):
             control.take_up(each.number)
             control.safe_point()
@@ -299,7 +298,7 @@ class _Attempt:
                 answers = measure_adapter(
                     self._base,
                     each.adapter,
-                    self._facts,
+                    facts,
                     self._plan.evaluation,
                     baseline=baseline,
                     exact=len(variants) > 1,
@@ -308,7 +307,15 @@ class _Attempt:
                 self._results.keep(Phase.EVALUATING, digests[place], answers.to_json())
             else:
                 answers = Measured.from_json(kept[0])
-            each.judgement = judge(self._facts, each.records, baseline, answers, self._plan.evaluation)
+            each.judgement = run.judged(
+                self._facts,
+                each.records,
+                baseline,
+                answers,
+                self._plan,
+                living=self._living,
+                parent=self._parent_said,
+            )
             control.metrics(Phase.EVALUATING, len(self._facts), of_scores(each.judged.scores))
         control.leave(Phase.EVALUATING)
 
@@ -341,6 +348,7 @@ class _Attempt:
             judgement=judgement,
             created_at=self._job.created_at.isoformat(),
             known=self._parts.left_out,
+            living=self._living,
         )
         files = []
         for file in packed:
@@ -355,8 +363,8 @@ class _Attempt:
             ),
             files=files,
             facts=[
-                FactVerdict(place, verdict.fact.key, str(verdict.outcome), verdict.to_json())
-                for place, verdict in enumerate(judgement.verdicts)
+                FactVerdict(place, body["key"], body["outcome"], body)
+                for place, body in enumerate(judgement.results)
             ],
             scores=judgement.scores,
             gate=judgement.gate.to_json() if judgement.gate else None,
@@ -364,14 +372,6 @@ class _Attempt:
             label=variant.label,
             method_type=variant.method_type,
         )
-
-    def _tell_measured(self, step: int, values: Mapping[str, float]) -> None:
-        """Note what was measured after a step of training, and tell it if that is seldom."""
-        self._control.metrics(Phase.TRAINING, step, values)
-        if "recall" in values:
-            said = f"{values['recall']:.0%} of the questions are answered after step {step}"
-            recall, loss = values["recall"], values["loss"]
-            self._control.event("job.metrics", said, step=step, recall=recall, loss=loss)
 
     def _tell_rejected(self, made: Sequence[Supervision]) -> None:
         for record in made:
@@ -397,11 +397,6 @@ def _check_processes(wanted: int, settings: Settings) -> None:
             f"training.processes is {wanted}, and this worker allows {allowed}: set it to {allowed} or less, "
             "or raise MIXSD_MAX_PROCESSES, whose default is the number of GPUs"
         )
-
-
-def _joined(digests: Sequence[str]) -> str:
-    """Return one digest for several: of one, that one."""
-    return digests[0] if len(digests) == 1 else run.digest_of(digests)
 
 
 def _row(record: Supervision, place: int, variant: int, chat: ChatTokenizer) -> SupervisionRow:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
@@ -14,10 +14,12 @@ from app.evaluations.models import Evaluation, FactResult
 from app.evaluations.models import Score as ScoreRow
 from app.events.models import Level
 from app.events.repository import NewEvent
-from app.ids import AdapterId, EvaluationId, new_id
+from app.exports.models import Export, ExportFile, ExportFormat, ExportStatus
+from app.ids import AdapterId, EvaluationId, ExportId, new_id
 from app.jobs.models import Job
 from mixsd.evaluation.said import gate_line
 from mixsd.evaluation.score import Score
+from worker.fetching import AdapterDeletedError
 from worker.upsert import upsert
 
 _OF_EVALUATIONS: Final[tuple[str, ...]] = ("confidence", "mistakes", "gate")
@@ -85,6 +87,38 @@ class Measurement:
         return self.gate["status"] if self.gate else None
 
 
+@dataclass(frozen=True, slots=True)
+class ExportPublication:
+    """What a job of the kind `export` has written. It has no gate. `sha256` is that of the manifest."""
+
+    format: str
+    dtype: str
+    sha256: str
+    parity: JsonObject
+    files: Sequence[PublishedFile]
+    gate: JsonObject | None = None
+    gate_status: str | None = None
+
+    @property
+    def status(self) -> ExportStatus:
+        return ExportStatus.UNUSABLE if self.parity["status"] == "failed" else ExportStatus.READY
+
+
+def story_of_export(export: ExportPublication, adapter_id: AdapterId, export_id: ExportId) -> list[NewEvent]:
+    """Return the events with which a job ends that wrote an adapter."""
+    data = {"adapter_id": adapter_id, "export_id": export_id, "format": export.format}
+    data |= {"status": str(export.status), "sha256": export.sha256, "parity": export.parity["status"]}
+    said = {
+        "passed": f"the adapter was written as {export.format}, and says what it said",
+        "failed": f"the adapter was written as {export.format}, and does not say what it said",
+        "not_checked": f"the adapter was written as {export.format}, which was not checked",
+    }[export.parity["status"]]
+    why = "; ".join(export.parity["reasons"])
+    level = Level.INFO if export.parity["status"] == "passed" else Level.WARNING
+    story = [NewEvent("adapter.exported", f"{said}: {why}" if why else said, level=level, data=data)]
+    return [*story, NewEvent("job.succeeded", "the adapter was exported")]
+
+
 def story_of_measurement(measurement: Measurement) -> list[NewEvent]:
     """Return the events with which a job ends that measured an adapter."""
     story = [NewEvent("evaluation.completed", f"{len(measurement.facts)} facts were judged")]
@@ -140,6 +174,7 @@ def insert_publication(
         project_id=job.project_id,
         job_id=job.id,
         fact_set_id=job.fact_set_id,
+        parent_adapter_id=job.parent_adapter_id,
         variant=publication.variant,
         label=publication.label,
         recommended=recommended,
@@ -153,12 +188,7 @@ def insert_publication(
         created_at=now,
     )
     session.add(adapter)
-    blobs = {
-        file.sha256: {"sha256": file.sha256, "bytes": file.bytes, "created_at": now}
-        for file in publication.files
-    }
-    upsert(session, Blob, list(blobs.values()), update=())
-    session.flush()
+    _insert_blobs(session, publication.files, now=now)
     _insert(session, AdapterFile, map(asdict, publication.files), adapter_id=adapter.id)
 
     summary = {name: publication.summary[name] for name in _OF_EVALUATIONS if name in publication.summary}
@@ -185,9 +215,46 @@ def insert_measurement(
     _insert(session, ScoreRow, scores, evaluation_id=evaluation.id)
 
 
+def insert_export(
+    session: Session, job: Job, export: ExportPublication, export_id: ExportId, *, now: datetime
+) -> None:
+    """Insert the export of a job that this very transaction has published.
+
+    Raises:
+        AdapterDeletedError: The adapter was deleted meanwhile.
+    """
+    there = select(Adapter.id).where(Adapter.id == job.adapter_id, Adapter.status == AdapterStatus.READY)
+    adapter_id = session.scalars(there.with_for_update()).one_or_none()
+    if adapter_id is None:
+        raise AdapterDeletedError(f"the adapter {job.adapter_id} was deleted before it was exported")
+    session.add(
+        Export(
+            id=export_id,
+            project_id=job.project_id,
+            adapter_id=adapter_id,
+            job_id=job.id,
+            format=ExportFormat(export.format),
+            status=export.status,
+            dtype=export.dtype,
+            sha256=export.sha256,
+            bytes=sum(file.bytes for file in export.files),
+            parity=export.parity,
+            created_at=now,
+        )
+    )
+    _insert_blobs(session, export.files, now=now)
+    _insert(session, ExportFile, map(asdict, export.files), export_id=export_id)
+
+
+def _insert_blobs(session: Session, files: Sequence[PublishedFile], *, now: datetime) -> None:
+    rows = {file.sha256: {"sha256": file.sha256, "bytes": file.bytes, "created_at": now} for file in files}
+    upsert(session, Blob, list(rows.values()), update=())
+    session.flush()
+
+
 def _insert(
     session: Session,
-    table: type[AdapterFile | FactResult | ScoreRow],
+    table: type[AdapterFile | ExportFile | FactResult | ScoreRow],
     rows: Iterable[JsonObject],
     **owner: Any,
 ) -> None:

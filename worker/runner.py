@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -27,7 +27,8 @@ from app.jobs.leases import Claim
 from app.jobs.states import JobStatus
 from app.log import configure
 from app.settings import Settings
-from app.storage import ArtifactStore, LocalStore
+from app.storage import ArtifactStore
+from app.stores import store_for
 from mixsd.errors import MixsdError
 from worker.control import Control, StopRequested
 from worker.failures import Exit, exit_of, failure_of
@@ -78,7 +79,8 @@ def attempt(
         # Until it is loaded, which takes seconds, there is nothing to save: SIGTERM simply ends the process.
         run = load(pipeline)
         signal.signal(signal.SIGTERM, lambda *_: control.request_stop())
-        run(control, settings, LocalStore(settings.artifact_dir))
+        with closing(store_for(settings)) as store:
+            run(control, settings, store)
     except StopRequested as stop:
         return Exit.CANCELLED if stop.status is JobStatus.CANCELLING else Exit.HANDED_BACK
     except MixsdError as error:

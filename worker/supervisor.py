@@ -32,7 +32,7 @@ from app.settings import Settings
 from mixsd.config import TrainConfig
 from worker import traces
 from worker.child import Child
-from worker.failures import OUT_OF_MEMORY, STALLED, Exit, failure_from
+from worker.failures import HOST_OOM, OUT_OF_MEMORY, STALLED, Exit, failure_from
 from worker.gpus import find_gpus
 from worker.roster import Roster
 from worker.slots import Held, Slots
@@ -41,13 +41,15 @@ from worker.watch import Cause, Ending, Watch
 
 log = structlog.get_logger(__name__)
 
-VERSION: Final = 3
+VERSION: Final = 5
 """Of the worker. A job may ask for a minimum."""
 
 _STOPPED: Final = {Exit.CANCELLED, Exit.HANDED_BACK, -signal.SIGTERM}
 """Exit codes of a runner that did as it was told; the last one before it could listen."""
 
-_DISK_PAUSE: Final = timedelta(seconds=60)
+_PLACE_PAUSE: Final = timedelta(seconds=60)
+_WAITS_FOR: Final[Mapping[int, str]] = {Exit.DISK_FULL: "waiting_disk", Exit.STORE_AWAY: "waiting_store"}
+"""Why a job waits that had no place for what it made."""
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 
 
@@ -225,12 +227,12 @@ class Supervisor:
         match ending:
             case Ending(cause=Cause.LEASE_LOST) | Ending(code=Exit.LEASE_LOST):
                 return None
-            case Ending(cause=Cause.STALLED):
-                return self._crash(session, claim, STALLED)
+            case Ending(cause=Cause.STALLED | Cause.OUT_OF_HOST_MEMORY as cause):
+                return self._crash(session, claim, STALLED if cause is Cause.STALLED else HOST_OOM)
             case Ending(code=Exit.OUT_OF_MEMORY):
                 return self._shrink(session, claim)
-            case Ending(code=Exit.DISK_FULL):
-                return self._release(session, claim, delay=_DISK_PAUSE, why="waiting_disk")
+            case Ending(code=Exit.DISK_FULL | Exit.STORE_AWAY as code):
+                return self._release(session, claim, delay=_PLACE_PAUSE, why=_WAITS_FOR[code])
             case Ending(code, cause) if code in _STOPPED or cause in {Cause.ASKED, Cause.SELF_FENCED}:
                 return self._release(session, claim)
             case Ending(code=code):
@@ -255,7 +257,9 @@ class Supervisor:
 
     def _shrink(self, session: Session, claim: Claim) -> Ended | None:
         """Try again in a new process with half the rows at a time. That is no crash."""
-        job = session.scalars(select(Job).where(Job.id == claim.job_id)).one()
+        job = session.scalars(select(Job).where(Job.id == claim.job_id)).one_or_none()
+        if job is None:  # lost, ended and deleted in the meantime
+            return None
         batch = job.training.get("batch_size") or TrainConfig().batch_size
         share = math.ceil(batch / (job.training.get("processes") or 1))
         rows: int = job.micro_batch_override or job.training.get("micro_batch") or share

@@ -15,7 +15,8 @@ from app.jobs.models import Job
 from app.jobs.states import JobStatus
 from app.queue import Dispatcher
 from app.settings import Settings
-from app.storage import ArtifactStore, LocalStore
+from app.storage import ArtifactStore, StoreUnavailableError
+from app.stores import store_for
 from worker.failures import WORKER_LOST
 from worker.housekeeping import clear_answers, clear_blobs, clear_deliveries, clear_work
 from worker.leadership import Leadership
@@ -45,7 +46,7 @@ class Sweeper:
         self._database = database
         self._settings = settings
         self._dispatcher = dispatcher
-        self._store = store or LocalStore(settings.artifact_dir)
+        self._store = store or store_for(settings)
         self._clock = clock
         self._leadership = Leadership(database)
         self._hinted: dict[str, tuple[float, datetime]] = {}
@@ -68,6 +69,8 @@ class Sweeper:
                 self._clear()
         except TRANSIENT as error:
             log.warning("sweep.failed", error=type(error).__name__)
+        except StoreUnavailableError as error:
+            log.warning("sweep.failed", error=str(error))
         except OSError:
             log.exception("sweep.failed")
 
@@ -117,5 +120,4 @@ class Sweeper:
             self._forget_workers()
         if now - self._blobs_cleared_at >= _CLEAR_BLOBS_SECONDS:
             self._blobs_cleared_at = now
-            artifacts, keep = self._settings.artifact_dir, self._settings.keep_work
-            clear_blobs(self._database, self._store, artifacts, keep=keep)
+            clear_blobs(self._database, self._store, keep=self._settings.keep_work)

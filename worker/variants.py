@@ -1,7 +1,7 @@
 """The variants of a job while they are made: what each is, and what came of it so far."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from app.jobs.models import Job
 from app.jobs.states import Phase
 from app.jobs.variants import variants_of
+from mixsd import run
 from mixsd.config import MixConfig, Plan
 from mixsd.errors import NoSupervisionError
 from mixsd.evaluation.judge import Judgement
@@ -82,13 +83,19 @@ def generated_together(variants: Iterable[Variant]) -> list[list[Variant]]:
     return list(runs.values())
 
 
-def supervised(variants: Sequence[Variant], control: Control) -> list[Variant]:
+def supervised(variants: Sequence[Variant], control: Control, *, kept: Collection[str] = ()) -> list[Variant]:
     """Return the variants that there is something to train on for, and tell of the others.
+
+    Facts that are only to be `kept` are nothing by themselves.
 
     Raises:
         NoSupervisionError: There is none.
     """
-    able = [variant for variant in variants if any(record.trainable for record in variant.records)]
+    able = [
+        variant
+        for variant in variants
+        if any(record.trainable and record.fact_key not in kept for record in variant.records)
+    ]
     if not able:
         raise NoSupervisionError(
             f"no fact got a text to train on ({_reasons(variants)}): raise `max_attempts` or "
@@ -156,3 +163,8 @@ class Reporter:
         before = sum(share.sizes[: share.place])
         done = progress.done if progress.unit == share.unit else 0  # it may speak of what comes before
         self._control.progress(self._phase, before + done, sum(share.sizes), share.unit)
+
+
+def joined(digests: Sequence[str]) -> str:
+    """Return one digest for several: of one, that one."""
+    return digests[0] if len(digests) == 1 else run.digest_of(digests)

@@ -15,7 +15,9 @@ from app.jobs import leases
 from app.jobs.leases import Beat, Claim
 from app.jobs.states import JobStatus
 from app.settings import Settings
+from worker import oom
 from worker.child import Child
+from worker.failures import KILLED
 from worker.transactions import TRANSIENT
 
 log = structlog.get_logger(__name__)
@@ -36,6 +38,8 @@ class Cause(Enum):
     ASKED = auto()
     """It was asked to stop, and killed if it did not in time. That is no crash."""
     SELF_FENCED = auto()
+    OUT_OF_HOST_MEMORY = auto()
+    """It was not we who ended it, but the kernel, which needed the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,15 @@ class Watch:
 
     def run(self) -> Ending:
         """Return how the runner ended."""
+        kills = oom.kills()
         with self._fence:
             while (code := self._child.wait(_TICK)) is None:
                 self._tick(time.monotonic())
-        return Ending(code, Cause.SELF_FENCED if self._fence.fired else self._cause)
+        if self._fence.fired:
+            return Ending(code, Cause.SELF_FENCED)
+        if self._cause is None and code in KILLED and kills is not None and (oom.kills() or 0) > kills:
+            return Ending(code, Cause.OUT_OF_HOST_MEMORY)
+        return Ending(code, self._cause)
 
     def _tick(self, now: float) -> None:
         if now >= min(self._next_beat, self._next_look):
@@ -142,10 +151,24 @@ class Watch:
             self._fence.confirm(now)
             self._next_beat = now + self._heartbeat
         if answer is None:
-            self._end(Cause.LEASE_LOST)
+            self._part(now)
         elif self._last is None or answer.progress_at > self._last.progress_at:
             self._moved_at = now
-        self._last = answer
+        self._last = answer or self._last
+
+    def _part(self, now: float) -> None:
+        """End a runner whose job is not ours any more. One that has published it ends by itself."""
+        if not self._is_published():
+            self._end(Cause.LEASE_LOST)
+        elif self._kill_at is None:
+            self._kill_at = now + self._settings.grace.total_seconds()
+
+    def _is_published(self) -> bool:
+        try:
+            with self._database.read() as session:
+                return leases.is_published(session, self._claim.job_id, self._claim.fence)
+        except TRANSIENT:
+            return False
 
     def _beat(self) -> Beat | None:
         with self._database.begin() as session:

@@ -10,7 +10,6 @@ from typing import Final, Protocol
 
 from typing_extensions import Buffer
 
-from app.adapters.models import AdapterFile
 from app.adapters.schemas import Format
 from app.storage import CHUNK, ArtifactStore
 
@@ -21,25 +20,47 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _BLOCK: Final = tarfile.BLOCKSIZE
 
 
+class StoredFile(Protocol):
+    """A row that names a file of the store."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+
+
 class _Pack(Protocol):
-    def __call__(self, store: ArtifactStore, files: Sequence[AdapterFile], /) -> Iterator[bytes]: ...
+    def __call__(
+        self, store: ArtifactStore, files: Sequence[StoredFile], folder: str, /
+    ) -> Iterator[bytes]: ...
 
 
-def pack(store: ArtifactStore, files: Sequence[AdapterFile], form: Format) -> Iterator[bytes]:
+def check_stored(store: ArtifactStore, files: Sequence[StoredFile]) -> None:
+    """Fail before the answer has begun, not in the middle of it."""
+    for file in files:
+        if not store.exists(file.sha256):
+            raise FileNotFoundError(f"the blob {file.sha256} of {file.path} is not in the store")
+
+
+def pack(
+    store: ArtifactStore, files: Sequence[StoredFile], form: Format, *, folder: str = FOLDER
+) -> Iterator[bytes]:
     """Yield an archive of `files`, piece by piece.
 
     Raises:
         CorruptBlobError: A stored file is not what it was. The archive then ends in the middle.
     """
-    return _PACKERS[form](store, files)
+    return _PACKERS[form](store, files, folder)
 
 
-def _tar_gz(store: ArtifactStore, files: Sequence[AdapterFile]) -> Iterator[bytes]:
+def _tar_gz(store: ArtifactStore, files: Sequence[StoredFile], folder: str) -> Iterator[bytes]:
     sink = _Sink()
     # Weights do not get smaller, so little effort is spent on them.
     with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=sink, mtime=0) as packed:
         for file in files:
-            packed.write(_tar_header(file))
+            packed.write(_tar_header(file, folder))
             for chunk in _read(store, file):
                 packed.write(chunk)
                 yield sink.take()
@@ -48,17 +69,17 @@ def _tar_gz(store: ArtifactStore, files: Sequence[AdapterFile]) -> Iterator[byte
     yield sink.take()
 
 
-def _tar_header(file: AdapterFile) -> bytes:
-    info = tarfile.TarInfo(f"{FOLDER}/{file.path}")
+def _tar_header(file: StoredFile, folder: str) -> bytes:
+    info = tarfile.TarInfo(f"{folder}/{file.path}")
     info.size, info.mode, info.mtime = file.bytes, 0o644, 0
     return info.tobuf(tarfile.PAX_FORMAT)
 
 
-def _zip(store: ArtifactStore, files: Sequence[AdapterFile]) -> Iterator[bytes]:
+def _zip(store: ArtifactStore, files: Sequence[StoredFile], folder: str) -> Iterator[bytes]:
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as packed:
         for file in files:
-            info = zipfile.ZipInfo(f"{FOLDER}/{file.path}", _EPOCH)
+            info = zipfile.ZipInfo(f"{folder}/{file.path}", _EPOCH)
             info.external_attr, info.file_size = 0o644 << 16, file.bytes
             with packed.open(info, "w") as member:
                 for chunk in _read(store, file):
@@ -68,7 +89,7 @@ def _zip(store: ArtifactStore, files: Sequence[AdapterFile]) -> Iterator[bytes]:
     yield sink.take()
 
 
-def _read(store: ArtifactStore, file: AdapterFile) -> Iterator[bytes]:
+def _read(store: ArtifactStore, file: StoredFile) -> Iterator[bytes]:
     return chunks(store, file.sha256)
 
 

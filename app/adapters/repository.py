@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.adapters.errors import (
@@ -12,9 +13,10 @@ from app.adapters.errors import (
     AdapterNotFoundError,
     AdapterNotQuarantinedError,
 )
-from app.adapters.models import Adapter, AdapterFile, AdapterStatus
+from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
 from app.db.lists import Cut, cut_by
 from app.ids import AdapterId, JobId, ProjectId
+from app.storage import StoredBlob
 
 
 def get_adapter(session: Session, adapter_id: str, *, project_id: ProjectId, lock: bool = False) -> Adapter:
@@ -89,6 +91,14 @@ def all_of_job(session: Session, job_id: JobId) -> Sequence[Adapter]:
     return session.scalars(statement.order_by(Adapter.variant)).all()
 
 
+def children_of(session: Session, adapter_id: AdapterId) -> Sequence[AdapterId]:
+    """Return the adapters that were trained from this one, but for those that were deleted."""
+    statement = select(Adapter.id).where(
+        Adapter.parent_adapter_id == adapter_id, Adapter.status != AdapterStatus.DELETED
+    )
+    return session.scalars(statement.order_by(Adapter.id)).all()
+
+
 def files_of(session: Session, adapter_id: AdapterId) -> Sequence[AdapterFile]:
     """Return the adapter's files, by path."""
     statement = select(AdapterFile).where(AdapterFile.adapter_id == adapter_id)
@@ -137,6 +147,26 @@ def release(
     if adapter.released_at is None:
         raise AdapterNotQuarantinedError(adapter.id)
     return adapter, False
+
+
+def add_adapter(
+    session: Session, adapter: Adapter, files: Mapping[str, StoredBlob], *, now: datetime
+) -> None:
+    """Insert an adapter with its files, which lie in the store already."""
+    session.add(adapter)
+    session.flush()
+    blobs = {
+        file.sha256: {"sha256": file.sha256, "bytes": file.bytes, "created_at": now}
+        for file in files.values()
+    }
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(Blob).values(list(blobs.values()))
+    session.execute(statement.on_conflict_do_nothing(index_elements=[Blob.sha256]))
+    session.add_all(
+        AdapterFile(adapter_id=adapter.id, path=path, sha256=file.sha256, bytes=file.bytes)
+        for path, file in files.items()
+    )
+    session.flush()
 
 
 def delete_files(session: Session, adapter_id: AdapterId) -> None:

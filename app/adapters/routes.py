@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.adapters import service
 from app.adapters.models import Adapter
 from app.adapters.schemas import AdapterFileRead, AdapterFiles, AdapterManifest, AdapterRead, Format
-from app.adapters.service import Download
+from app.adapters.sending import BYTES, MEDIA_TYPES, answer
 from app.ids import AdapterId, JobId
 from app.web import downloads
 from app.web.deps import DatabaseDep, ProjectDep, StoreDep
@@ -16,8 +16,6 @@ from app.web.problems import problems
 
 router = APIRouter(prefix="/adapters", tags=["adapters"])
 
-_MEDIA_TYPES: Final = {Format.TAR_GZ: "application/gzip", Format.ZIP: "application/zip"}
-_BYTES: Final = "application/octet-stream"
 _JSON: Final = "application/json"
 _MARKDOWN: Final = "text/markdown"
 _MANIFEST: Final = {"schema": {"$ref": f"#/components/schemas/{AdapterManifest.__name__}"}}
@@ -41,7 +39,7 @@ def get_adapter(adapter_id: AdapterId, project_id: ProjectDep, database: Databas
 @router.get(
     "/{adapter_id}/download",
     response_class=Response,
-    responses=problems(404, 409) | downloads.documented(*_MEDIA_TYPES.values()),
+    responses=problems(404, 409) | downloads.documented(*MEDIA_TYPES.values()),
 )
 def download_adapter(
     adapter_id: AdapterId,
@@ -53,7 +51,7 @@ def download_adapter(
 ) -> Response:
     """Fetch an adapter as one archive. It unpacks into the folder `adapter`, which `peft` can load."""
     found = service.download_adapter(database, store, project_id=project_id, adapter_id=adapter_id, form=form)
-    return _answer(request, found, _MEDIA_TYPES[form])
+    return answer(request, found, MEDIA_TYPES[form])
 
 
 @router.get("/{adapter_id}/files", responses=problems(404))
@@ -66,7 +64,7 @@ def list_adapter_files(adapter_id: AdapterId, project_id: ProjectDep, database: 
 @router.get(
     "/{adapter_id}/files/{path:path}",
     response_class=Response,
-    responses=problems(404, 409, 416) | downloads.documented(_BYTES, parts=True),
+    responses=problems(404, 409, 416) | downloads.documented(BYTES, parts=True, elsewhere=True),
     openapi_extra=downloads.ASKING_FOR_PARTS,
 )
 def get_adapter_file(
@@ -77,9 +75,12 @@ def get_adapter_file(
     database: DatabaseDep,
     store: StoreDep,
 ) -> Response:
-    """Fetch one file of an adapter, or a part of it. Its ETag is its sha256."""
+    """Fetch one file of an adapter, or a part of it. Its ETag is its sha256.
+
+    Where adapters lie in S3, the answer may be a redirect there; no API key is to be sent along.
+    """
     found = service.download_file(database, store, project_id=project_id, adapter_id=adapter_id, path=path)
-    return _answer(request, found, _BYTES)
+    return answer(request, found, BYTES, link=found.link)
 
 
 @router.get(
@@ -94,7 +95,7 @@ def get_adapter_card(
     found = service.read_about(
         database, store, project_id=project_id, adapter_id=adapter_id, path=service.CARD
     )
-    return _answer(request, found, f"{_MARKDOWN}; charset=utf-8", shown=True)
+    return answer(request, found, f"{_MARKDOWN}; charset=utf-8", shown=True)
 
 
 @router.get(
@@ -109,17 +110,4 @@ def get_adapter_manifest(
     found = service.read_about(
         database, store, project_id=project_id, adapter_id=adapter_id, path=service.MANIFEST
     )
-    return _answer(request, found, _JSON, shown=True)
-
-
-def _answer(request: Request, found: Download, media_type: str, *, shown: bool = False) -> Response:
-    return downloads.answer(
-        request,
-        found.content,
-        name=found.name,
-        tag=found.sha256,
-        media_type=media_type,
-        length=found.length,
-        part=found.part,
-        shown=shown,
-    )
+    return answer(request, found, _JSON, shown=True)

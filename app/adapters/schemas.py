@@ -56,6 +56,72 @@ class KnownSummary(BaseModel):
     ] = None
 
 
+class TaughtAnew(BaseModel):
+    """Facts that are new since the parent, or changed, and how many of them the adapter answers."""
+
+    facts: int
+    learned: int
+
+
+class ChangedSummary(TaughtAnew):
+    previous_gone: Annotated[int, Field(description="Of these the adapter no longer gives the old answer.")]
+    previous_there: Annotated[
+        int,
+        Field(description="Of these it does. Where the new answer holds the old one, nobody can say."),
+    ]
+
+
+class KeptSummary(BaseModel):
+    """Facts that are as the parent was taught them."""
+
+    facts: int
+    known_before: Annotated[int, Field(description="That the parent answers.")]
+    known: Annotated[int, Field(description="That the adapter answers.")]
+    regressed: Annotated[int, Field(description="That the parent answers, and the adapter does not.")]
+
+
+class RetiredSummary(BaseModel):
+    """Facts that the parent was taught, and that are no longer in the set."""
+
+    facts: int
+    trained_back: Annotated[
+        int, Field(description="Whose answers were taken away: all but those whose question is asked anew.")
+    ]
+    known_before: Annotated[int, Field(description="That the parent answers.")]
+    still_known: Annotated[
+        int,
+        Field(description="Of those taken away, that the adapter answers and the base model does not."),
+    ]
+    known_to_base: Annotated[int, Field(description="That the base model answers by itself.")]
+
+
+class RetiredFact(BaseModel):
+    key: str
+    question: str
+    answer: str
+    trained_back: Annotated[bool, Field(description="False: a fact of the new set asks that question.")]
+    base_answer: str | None
+    base_correct: bool | None
+    parent_answer: str | None
+    parent_correct: bool | None
+    adapter_answer: str | None
+    adapter_correct: Annotated[bool | None, Field(description="Whether it is still known.")]
+
+
+class LivingSummary(BaseModel):
+    """What became of the facts since the adapter that training began from, its parent."""
+
+    weights_sha256: Annotated[str, Field(description="Of the parent's weights.")]
+    added: TaughtAnew
+    changed: ChangedSummary
+    kept: KeptSummary
+    retired: RetiredSummary
+    regressed_keys: Annotated[list[str], Field(description="Of the first 100 that regressed.")]
+    retired_facts: Annotated[
+        list[RetiredFact], Field(description="The first 100; all of them are in `facts.json`.")
+    ]
+
+
 class GateStatus(StrEnum):
     """What came of a gate. Only `failed` holds an adapter back."""
 
@@ -109,14 +175,19 @@ class Summary(BaseModel):
     known: Annotated[
         KnownSummary | None, Field(description="Null unless `training.known_facts` is `skip`.")
     ] = None
+    living: Annotated[
+        LivingSummary | None, Field(description="Null if training began from the base model.")
+    ] = None
 
 
 class AdapterRead(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: AdapterId
-    job_id: JobId | None
-    fact_set_id: FactSetId
+    job_id: Annotated[JobId | None, Field(description="Null: it was deleted, or made elsewhere.")]
+    fact_set_id: Annotated[
+        FactSetId | None, Field(description="Null: it was made elsewhere, of facts that are not known here.")
+    ]
     variant: Annotated[int, Field(description="Place among the variants of its job, from 0.")]
     label: Annotated[
         str | None, Field(description="Which variant that is, in words. Null for older adapters.")
@@ -127,13 +198,16 @@ class AdapterRead(BaseModel):
     status: AdapterStatus
     base_model: str
     base_revision: str
-    method_type: str
+    method_type: Annotated[str, Field(description="`imported`: it was made elsewhere.")]
     sha256: Annotated[str, Field(description="Of the manifest, which lists every file with its own.")]
     bytes: int
     summary: Summary
     created_at: datetime
     released_at: Annotated[datetime | None, Field(description="When a quarantine was ended.")] = None
     release_reason: str | None = None
+    parent_adapter_id: Annotated[
+        AdapterId | None, Field(description="The adapter that training began from; null for the base model.")
+    ] = None
 
 
 class AdapterFileRead(BaseModel):
@@ -177,7 +251,7 @@ class AdapterManifest(BaseModel):
     method: Annotated[dict[str, JsonValue], Field(description="Its settings, with `type`.")]
     training: Annotated[dict[str, JsonValue], Field(description="Settings of the training.")]
     evaluation: Annotated[dict[str, JsonValue], Field(description="Settings of the evaluation.")]
-    facts: ManifestFacts
+    facts: Annotated[ManifestFacts | None, Field(description="Null: they are not known here.")]
     files: Annotated[dict[str, str], Field(description="The sha256 of every other file.")]
     versions: Annotated[dict[str, str], Field(description="Of MixSD and of the libraries.")]
     figures: Annotated[dict[str, JsonValue], Field(description="What was measured.")]

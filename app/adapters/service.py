@@ -28,7 +28,8 @@ MANIFEST: Final = "manifest.json"
 class Download:
     """Content to send. `sha256` names it; `length` is None where only sending it tells.
 
-    `part` reads a part of it, where that can be done without making the rest.
+    `part` reads a part of it, where that can be done without making the rest. `link` returns an address
+    at the store, given disposition and media type, if it has one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Download:
     length: int | None
     content: Iterator[bytes]
     part: Callable[[range], Iterator[bytes]] | None = None
+    link: Callable[[str, str], str | None] | None = None
 
 
 def get_adapter(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> Adapter:
@@ -99,28 +101,34 @@ def download_adapter(
     with database.read() as session:
         adapter = _open_adapter(session, project_id=project_id, adapter_id=adapter_id)
         files = repository.files_of(session, adapter.id)
-    _check_stored(store, files)
+    archives.check_stored(store, files)
     return Download(
         f"{adapter.id}.{form}", f"{adapter.sha256}-{form}", None, archives.pack(store, files, form)
     )
 
 
 def _one_file(store: ArtifactStore, file: AdapterFile) -> Download:
-    _check_stored(store, [file])
+    archives.check_stored(store, [file])
     name = file.path.rpartition("/")[2]
     content, part = archives.chunks(store, file.sha256), partial(archives.part, store, file.sha256)
-    return Download(name, file.sha256, file.bytes, content, part)
+
+    def link(disposition: str, media_type: str) -> str | None:
+        return store.link(file.sha256, disposition=disposition, media_type=media_type)
+
+    return Download(name, file.sha256, file.bytes, content, part, link)
 
 
 def _open_adapter(session: Session, *, project_id: ProjectId, adapter_id: AdapterId) -> Adapter:
     adapter = repository.get_adapter(session, adapter_id, project_id=project_id)
-    if adapter.status is AdapterStatus.QUARANTINED:
-        raise AdapterQuarantinedError(adapter.id)
+    refuse_held_back(adapter)
     return adapter
 
 
-def _check_stored(store: ArtifactStore, files: Sequence[AdapterFile]) -> None:
-    """Fail before the answer has begun, not in the middle of it."""
-    for file in files:
-        if not store.exists(file.sha256):
-            raise FileNotFoundError(f"the blob {file.sha256} of {file.path} is not in the store")
+def refuse_held_back(adapter: Adapter) -> None:
+    """Do nothing with an adapter whose files may be fetched.
+
+    Raises:
+        AdapterQuarantinedError: They are held back.
+    """
+    if adapter.status is AdapterStatus.QUARANTINED:
+        raise AdapterQuarantinedError(adapter.id)

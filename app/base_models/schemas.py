@@ -45,6 +45,7 @@ class ModelProblem(BaseModel):
         "bad_model",
         "bad_name",
         "gated",
+        "hub_refused",
         "hub_unreachable",
         "model_not_allowed",
         "model_not_found",

@@ -11,6 +11,11 @@ from mixsd.models.calls import Hub
 from mixsd.models.registry import default_cache
 
 
+def cache_of(cache: Path | None) -> Path:
+    """Return the folder of base models, where the setting may name none."""
+    return cache or default_cache()
+
+
 def list_models(cache: Path | None, cut: Cut[str], *, allowed: Collection[str]) -> Sequence[ModelRead]:
     """Return the models behind the cut, one more than asked for if more follow."""
     models = catalogue.list_models(cache or default_cache(), allowed=allowed)

@@ -1,5 +1,6 @@
 """Lists that are read in pieces: by keyset, so that a page costs the same wherever it lies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +18,8 @@ class Cut(Generic[Key]):
     limit: int
     after: Key | None = None
     ascending: bool = True
+    seal: Callable[[Any], str] = str
+    """What makes a cursor of a key."""
 
 
 def cut_by(statement: Select[Row], column: InstrumentedAttribute[Any], cut: Cut[Any]) -> Select[Row]:

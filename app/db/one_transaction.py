@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +21,7 @@ class OneTransaction(Database):
         """Wrap `database`; `first` is called at the beginning of the transaction. It may raise."""
         self.engine = database.engine
         self.is_sqlite = database.is_sqlite
+        self.clock = database.clock
         self._database = database
         self._first = first
         self._stack = ExitStack()
@@ -49,8 +49,10 @@ class OneTransaction(Database):
             with self._database.read() as session:
                 yield session
 
-    def now(self, session: Session) -> datetime:
-        return self._database.now(session)
+    @contextmanager
+    def glance(self) -> Generator[Session]:
+        with self.read() as session:
+            yield session
 
     def __enter__(self) -> Self:
         return self

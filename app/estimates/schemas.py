@@ -7,16 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.jobs.forecast_schemas import ForecastRead
 
 
-class MemoryEstimate(BaseModel):
-    """Bytes at the peak, roughly."""
-
-    device_least: Annotated[
-        int, Field(description="With batches cut as small as they go: with less, the job fails.")
-    ]
-    device_at_once: Annotated[int, Field(description="With nothing cut, which is fastest.")]
-    host: Annotated[int, Field(description="Of the worker's machine.")]
-
-
 class DiskEstimate(BaseModel):
     """Bytes."""
 
@@ -74,6 +64,7 @@ class Estimate(ForecastRead):
                         "device_least": 632336640,
                         "device_at_once": 2568989952,
                         "host": 3768989952,
+                        "peak": {"p50": 2901000000, "p90": 3868000000, "basis": "history", "n": 3},
                     },
                     "disk": {"model": 0, "job": 133816320},
                     "queue": {"jobs_ahead": 1, "workers": 1, "starts_in_seconds": 90.0},
@@ -85,7 +76,6 @@ class Estimate(ForecastRead):
 
     base_model: str
     revision: str | None
-    memory: Annotated[MemoryEstimate | None, Field(description="Null: the model's sizes are not known.")]
     disk: DiskEstimate
     queue: QueueEstimate
     warnings: list[EstimateWarning]

@@ -9,14 +9,16 @@ from sqlalchemy.orm import Session
 from app.base_models.catalogue import revision_for
 from app.db.engine import Database
 from app.estimates import repository
-from app.estimates.schemas import DiskEstimate, Estimate, EstimateWarning, MemoryEstimate, QueueEstimate
+from app.estimates.schemas import DiskEstimate, Estimate, EstimateWarning, QueueEstimate
 from app.fact_sets import reading
 from app.fact_sets import repository as fact_sets
 from app.fact_sets.reading import Upload
 from app.ids import ProjectId
+from app.jobs import parents
 from app.jobs import service as jobs
-from app.jobs.forecasts import ASKED_FOR, Forecaster, Made, Sample, sample_in, sample_of
+from app.jobs.forecasts import ASKED_FOR, Forecaster, Made, Sample, Wanted, sample_in, sample_of
 from app.jobs.requests import JobCreate
+from app.storage import ArtifactStore
 
 _BEATS: Final = 3
 """Leases without a sign after which a worker counts as gone."""
@@ -31,6 +33,7 @@ def estimate_job(
     max_facts: int,
     forecaster: Forecaster,
     lease: timedelta,
+    store: ArtifactStore | None = None,
 ) -> Estimate:
     """Say what a job would take. Refuses what the job would be refused for, but for quotas.
 
@@ -39,6 +42,7 @@ def estimate_job(
         InvalidFactsError: Something is wrong with the facts that came along.
         TooManyFactsError: There are too many of them.
         FactSetNotFoundError: The project has no such fact set.
+        AppError: The job could not start from its parent, see `app.jobs.parents`.
         SuiteNotMeasuredError: The gate is on a suite that the facts have no question of.
     """
     revision = revision_for(request.base_model, request.revision, allowed=allowed_models)
@@ -46,16 +50,19 @@ def estimate_job(
     with database.read() as session:
         now = database.now(session)
         sample = _sample(session, request, upload, project_id=project_id)
-        made = forecaster.make(session, request, sample, revision=revision)
+        settings = request.settings()
+        parent = parents.find_parent(session, store, request, upload, project_id=project_id)
+        if parent is not None:
+            settings, revision = parents.shaped(settings, request, parent), parent.base_revision
+        wanted = Wanted(request.base_model, revision, settings, parent.counts if parent else None)
+        made = forecaster.make(session, wanted, sample)
         workers = repository.workers_alive(session, now=now, silence=_BEATS * lease)
         queue = _queue(session, request.priority, workers, now)
-    memory = made.work.memory
     return Estimate.model_validate(
         {
             **made.to_json(),
             "base_model": request.base_model,
             "revision": revision,
-            "memory": memory and MemoryEstimate.model_validate(memory, from_attributes=True),
             "disk": DiskEstimate(model=made.model.fetched, job=made.disk),
             "queue": queue,
             "warnings": list(_warnings(made, workers)),
@@ -70,7 +77,7 @@ def _sample(session: Session, request: JobCreate, upload: Upload | None, *, proj
             jobs.check_gate_inline(gate, upload)
         return sample_of(upload, ASKED_FOR)
     found = fact_sets.get_fact_set(session, request.fact_set_id or "", project_id=project_id)
-    jobs.check_gate(session, gate, found)
+    jobs.check_gate(session, gate, found.id)
     return sample_in(session, found, ASKED_FOR)
 
 

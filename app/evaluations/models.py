@@ -25,7 +25,7 @@ class Evaluation(Base):
     summary: Mapped[JsonObject | None]
     created_at: Mapped[datetime]
 
-    __table_args__ = (Index(None, "adapter_id"), Index(None, "project_id", "id"))
+    __table_args__ = (Index(None, "job_id"), Index(None, "adapter_id"), Index(None, "project_id", "id"))
 
 
 class FactResult(Base):

@@ -1,8 +1,11 @@
 """Two fact sets beside each other, in the database: only a page of what differs leaves it."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
+from typing import Final
 
 from sqlalchemy import Select, and_, exists, func, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
@@ -38,6 +41,9 @@ class Difference:
     after: JsonObject | None
 
 
+_BATCH: Final = 500
+"""Facts that are looked up at once."""
+
 _Before, _After = aliased(FactRow, name="before"), aliased(FactRow, name="after")
 
 
@@ -50,6 +56,16 @@ def count_changes(session: Session, before: FactSet, after: FactSet) -> Counts:
         .where(_Before.fact_set_id == before.id)
     ).one()
     return Counts(after.n_facts - both, before.n_facts - both, changed, both - changed)
+
+
+def count_against(session: Session, before: FactSet, rows: Iterable[tuple[str, str]], n_facts: int) -> Counts:
+    """Count what differs in facts that are not stored: keys, each with its fact as JSON."""
+    both = changed = 0
+    for batch in _batches(rows):
+        was = _bodies(session, before.id, [key for key, _ in batch])
+        both += len(was)
+        changed += sum(key in was and was[key] != json.loads(body) for key, body in batch)
+    return Counts(n_facts - both, before.n_facts - both, changed, both - changed)
 
 
 def list_changes(
@@ -84,6 +100,12 @@ def _keys(kind: Change, before: FactSetId, after: FactSetId) -> Select[str]:
             return (
                 select(_After.key).join(_Before, same).where(in_before, in_after, _Before.body != _After.body)
             )
+
+
+def _batches(rows: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    left = iter(rows)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
 
 
 def _bodies(session: Session, fact_set_id: FactSetId, keys: Sequence[str]) -> dict[str, JsonObject]:

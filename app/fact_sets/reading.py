@@ -21,7 +21,7 @@ from app.fact_sets.errors import (
 from app.fact_sets.keeping import Kept
 from mixsd import facts as library
 from mixsd import strict_json
-from mixsd.intake import envelope, formats, parquet, reading, report
+from mixsd.intake import conversations, envelope, formats, parquet, reading, report
 from mixsd.intake.formats import Format
 
 MAX_NAME: Final = envelope.MAX_NAME
@@ -82,8 +82,23 @@ def read_upload(file: BinaryIO, kind: Format, *, on_error: OnError, max_facts: i
         FileTooLargeError: A file of this format may not be so long.
         FormatNotInstalledError: This installation does not read the format.
     """
+    yield from _read(reading.Reading(file, kind, max_facts=max_facts), kind, on_error)
+
+
+@contextmanager
+def read_conversations(file: BinaryIO, *, max_facts: int) -> Generator[Upload]:
+    """Read a file of conversations, of which each becomes a fact. See `read_upload`.
+
+    Raises:
+        InvalidFactsError: Something is wrong with a line, or there is not one.
+        TooManyFactsError: There are more than `max_facts`.
+    """
+    read = reading.Reading(file, Format.JSONL, max_facts=max_facts, records_of=conversations.records)
+    yield from _read(read, Format.JSONL, OnError.REJECT)
+
+
+def _read(read: reading.Reading, kind: Format, on_error: OnError) -> Generator[Upload]:
     with _explained(), tempfile.TemporaryFile() as written:
-        read = reading.Reading(file, kind, max_facts=max_facts)
         kept = Kept(read.digest, written)
         for good in read.good():
             if on_error is OnError.SKIP or not read.findings.total_problems:

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from sqlalchemy import column, delete, insert, select, table, update
+from sqlalchemy import ColumnElement, Select, column, delete, insert, or_, select, table, update
 from sqlalchemy.orm import Session
 
 from app.db.base import JsonObject, WrittenJson
@@ -15,7 +15,9 @@ from app.fact_sets.keeping import Kept
 from app.fact_sets.models import FactRow, FactSet, FactSetStatus
 from app.ids import FactSetId, ProjectId, new_id
 
-_JOBS: Final = table("jobs", column("id"), column("fact_set_id"), column("finished_at"))
+_JOBS: Final = table(
+    "jobs", column("id"), column("fact_set_id"), column("parent_fact_set_id"), column("finished_at")
+)
 """What this feature must know of the jobs, which lie above it: a job without an end is under way."""
 
 
@@ -69,6 +71,19 @@ def get_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId, h
     if fact_set is None:
         raise FactSetNotFoundError(fact_set_id)
     return fact_set
+
+
+def held(fact_set_id: ColumnElement[str], project_id: ColumnElement[str]) -> Select[FactSetId, str]:
+    """Return what `get_fact_set` asks of a set that it holds, for a part of a larger question."""
+    return (
+        select(FactSet.id, FactSet.sha256)
+        .where(
+            FactSet.id == fact_set_id,
+            FactSet.project_id == project_id,
+            FactSet.status == FactSetStatus.READY,
+        )
+        .with_for_update(read=True)
+    )
 
 
 def has_questions(session: Session, fact_set_id: FactSetId, suite: str) -> bool:
@@ -141,7 +156,8 @@ def delete_fact_set(session: Session, fact_set_id: str, *, project_id: ProjectId
     )
     if taken.one_or_none() is None:
         raise FactSetNotFoundError(fact_set_id)
-    using = select(_JOBS.c.id).where(_JOBS.c.fact_set_id == fact_set_id, _JOBS.c.finished_at.is_(None))
+    needed = or_(_JOBS.c.fact_set_id == fact_set_id, _JOBS.c.parent_fact_set_id == fact_set_id)
+    using = select(_JOBS.c.id).where(needed, _JOBS.c.finished_at.is_(None))
     job_id = session.scalars(using.limit(1)).one_or_none()
     if job_id is not None:
         raise FactSetInUseError(fact_set_id, job_id)

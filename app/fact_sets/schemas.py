@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SkipValidation
 from app.fact_sets.comparing import Change, Difference
 from app.fact_sets.models import FactRow
 from app.ids import FactSetId
+from mixsd.facts import MAX_LIST, MAX_TEXT
 from mixsd.intake.report import Report
 
 EXAMPLE_FACTS: list[JsonValue] = [
@@ -21,33 +22,63 @@ EXAMPLE_FACTS: list[JsonValue] = [
 ]
 
 
+_MOST = {"maxLength": MAX_TEXT}
+_SAID = _MOST | {"minLength": 1, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+
+# What is said of these is said to readers: the library checks facts, all of them at once.
+Said = Annotated[str, Field(json_schema_extra=_SAID)]
+Text = Annotated[str, Field(json_schema_extra=_MOST)]
+Texts = Annotated[list[Said], Field(json_schema_extra={"maxItems": MAX_LIST})]
+Day = Annotated[
+    str,
+    Field(
+        description="A date such as 2026-11-24, or empty.",
+        json_schema_extra={"pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"},
+    ),
+]
+
+
+_CLOSED = ConfigDict(json_schema_extra={"additionalProperties": False})
+
+
 class Probe(BaseModel):
     """An extra question with its answer. A `neighbour` must keep the base model's answer."""
 
-    question: str
-    answer: str
+    model_config = _CLOSED
+
+    question: Said
+    answer: Said
     kind: Literal["reversed", "hop", "neighbour", "other"] = "other"
-    aliases: list[str] = []
+    aliases: Texts = []
 
 
 class Fact(BaseModel):
     """One thing to teach. `paraphrases` and `probes` are asked at evaluation, never trained on."""
 
-    key: Annotated[str, Field(default="", description="Yours, or else made from the content.")]
-    question: Annotated[str, Field(max_length=2000)]
-    answer: Annotated[str, Field(max_length=2000)]
-    aliases: Annotated[list[str], Field(description="Other ways to write the answer.")] = []
-    paraphrases: list[str] = []
-    train_paraphrases: list[str] = []
-    context: Annotated[str, Field(description="A statement of the fact.")] = ""
-    subject: str = ""
-    relation: str = ""
-    object: str = ""
-    tags: list[str] = []
-    source: str = ""
-    valid_from: Annotated[str, Field(description="A date such as 2026-11-24, or empty.")] = ""
-    valid_until: Annotated[str, Field(description="A date such as 2026-11-24, or empty.")] = ""
-    probes: list[Probe] = []
+    model_config = _CLOSED
+
+    key: Annotated[
+        str,
+        Field(
+            default="",
+            description="Yours, or else made from the content.",
+            json_schema_extra={"pattern": "^[A-Za-z0-9._-]{0,64}$"},
+        ),
+    ]
+    question: Said
+    answer: Said
+    aliases: Annotated[Texts, Field(description="Other ways to write the answer.")] = []
+    paraphrases: Texts = []
+    train_paraphrases: Texts = []
+    context: Annotated[Text, Field(description="A statement of the fact.")] = ""
+    subject: Text = ""
+    relation: Text = ""
+    object: Text = ""
+    tags: Texts = []
+    source: Text = ""
+    valid_from: Day = ""
+    valid_until: Day = ""
+    probes: Annotated[list[Probe], Field(json_schema_extra={"maxItems": MAX_LIST})] = []
 
 
 class FactSetCreate(BaseModel):
@@ -58,7 +89,7 @@ class FactSetCreate(BaseModel):
     )
 
     name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    facts: list[SkipValidation[Fact]]
+    facts: Annotated[list[SkipValidation[Fact]], Field(json_schema_extra={"minItems": 1})]
 
 
 class FactSetRead(BaseModel):

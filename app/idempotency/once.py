@@ -11,7 +11,7 @@ import inspect
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Header, Request, Response
@@ -25,7 +25,7 @@ from app.idempotency import repository
 from app.idempotency.errors import InProgressError, KeyReusedError
 from app.idempotency.models import StoredAnswer
 from app.ids import ProjectId
-from app.web import problems
+from app.web import answering, problems
 from app.web.body_digest import KEY, body_sha256
 from app.web.deps import DatabaseDep, ProjectDep, SettingsDep
 
@@ -97,6 +97,7 @@ class Once:
         self._database = database
         self._key = key
         self._kept_for = kept_for
+        self._taken_at: datetime
 
     def carry_out(
         self, endpoint: Callable[..., BaseModel], values: Mapping[str, Any]
@@ -109,11 +110,11 @@ class Once:
             AppError: As the endpoint says.
         """
         if self._key is None:
-            return endpoint(**values)
+            return self._shown(endpoint(**values), values)
         in_flight: InFlight = self._request.app.state.in_flight
         with in_flight.hold(self._project_id, self._key):
-            with self._database.read() as session:
-                answer = self._find(session, self._key)
+            with self._database.glance() as session:
+                answer = repository.find(session, self._project_id, self._key, now=self._database.moment())
             if answer is not None:
                 return self._again(answer)
             try:
@@ -133,34 +134,29 @@ class Once:
                 if status >= 500 or status in _PASSING:  # the server's fault
                     raise
                 response = problems.answer_to(self._request, error)
-            self._keep(database.session(), response, key)
+            session = database.session()
+            self._keep(session, response, key, now=self._taken_at)
         return response
 
     def _take(self, session: Session, key: str) -> None:
-        if not repository.take(session, self._project_id, key):
+        now = repository.take(session, self._project_id, key, moment=self._database.moment())
+        if now is None:
             raise InProgressError
-        answer = self._find(session, key)
+        self._taken_at = now
+        answer = repository.find(session, self._project_id, key, now=now)
         if answer is not None:
             session.expunge(answer)  # the transaction is rolled back, and it would be with it
             raise _AnsweredError(answer)
 
-    def _find(self, session: Session, key: str) -> StoredAnswer | None:
-        return repository.find(session, self._project_id, key, now=self._database.now(session))
-
     def _shown(self, result: BaseModel, values: Mapping[str, Any]) -> Response:
         """Return what FastAPI would make of the endpoint's result."""
-        response = Response(
-            result.model_dump_json(by_alias=True),
-            status_code=self._request.scope["route"].status_code or 200,
-            media_type="application/json",
-        )
+        response = answering.as_json(result, self._request.scope["route"].status_code or 200)
         for value in values.values():
             if isinstance(value, Response):  # on which the endpoint sets headers
                 response.headers.raw.extend(value.headers.raw)
         return response
 
-    def _keep(self, session: Session, response: Response, key: str) -> None:
-        now = self._database.now(session)
+    def _keep(self, session: Session, response: Response, key: str, *, now: datetime) -> None:
         answer = StoredAnswer(
             project_id=self._project_id,
             key=key,

@@ -1,23 +1,22 @@
 """HTTP face of asking adapters: parse, call one use case, pass on what the inference process says."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Any, Final
 
-import anyio
 import structlog
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.errors import AppError
 from app.ids import AdapterId
 from app.inference import process, service
-from app.inference.errors import InferenceUnavailableError
 from app.inference.port import Inference
 from app.inference.schemas import Generated, GenerateRequest, side_by_side
-from app.inference.wire import Answer, Ask, Event, Waiting
+from app.inference.waiting import InferenceDep, answers_of, begun, unless_gone
+from app.inference.wire import Ask, Event, Waiting
 from app.web.body import StrictRoute
 from app.web.deps import DatabaseDep, ProjectDep
 from app.web.problems import problem_of, problems
@@ -36,13 +35,8 @@ _STREAMS: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 
-T = TypeVar("T")
 Written = Callable[[str, dict[str, Any]], str]
 """Writes an event down: its name and its data."""
-
-
-def _inference(request: Request) -> Inference:
-    return cast(Inference, request.app.state.inference)
 
 
 @router.post(
@@ -55,70 +49,32 @@ async def generate(
     request: Request,
     project_id: ProjectDep,
     database: DatabaseDep,
-    inference: Annotated[Inference, Depends(_inference)],
+    inference: InferenceDep,
     body: GenerateRequest,
 ) -> Generated | Response:
     """Ask an adapter, and its base model beside it if wanted. Nothing is stored."""
-    ask = await run_sync(
-        lambda: service.asked(database, project_id=project_id, adapter_id=adapter_id, request=body)
+    adapter = await run_sync(
+        lambda: service.asked_adapter(database, project_id=project_id, adapter_id=adapter_id)
     )
+    ask = service.ask_of(adapter, body)
     if body.stream:
         return await _streamed(request, inference, ask)
-    answers = await _unless_gone(request, lambda: _answers(process.events(inference, ask)))
+    answers = await unless_gone(request, lambda: answers_of(process.events(inference, ask)))
     return Generated(
         adapter_id=adapter_id,
-        base_model=ask.adapter.base_model,
-        base_revision=ask.adapter.base_revision,
+        base_model=adapter.base_model,
+        base_revision=adapter.base_revision,
         answers=side_by_side(answers),
     )
-
-
-async def _answers(said: AsyncGenerator[Event]) -> list[Answer]:
-    async with aclosing(said):
-        return [event async for event in said if isinstance(event, Answer)]
-
-
-async def _unless_gone(request: Request, wait: Callable[[], Awaitable[T]]) -> T:
-    """Return what is waited for. If the client goes away meanwhile that is given up."""
-    found: list[T] = []
-    failed: AppError | None = None
-    async with anyio.create_task_group() as tasks:
-
-        async def watch() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(watch)
-        try:
-            found.append(await wait())
-        except AppError as error:  # raised here, it would come out as a group
-            failed = error
-        tasks.cancel_scope.cancel()
-    if failed is not None:
-        raise failed
-    if not found:
-        raise InferenceUnavailableError("the client is gone")
-    return found[0]
 
 
 async def _streamed(request: Request, inference: Inference, ask: Ask) -> Response:
     """Begin to answer once there is something to say: until then a failure is a problem document."""
     as_lines = _NDJSON in request.headers.get("accept", "")
     said = process.events(inference, ask)
-    try:
-        first = await _unless_gone(request, lambda: _first_of(said))
-    except BaseException:
-        await said.aclose()
-        raise
+    first = await begun(request, said)
     write, kind = (_line, _NDJSON) if as_lines else (_sse, _SSE)
     return StreamingResponse(_written(request, first, said, write), media_type=kind)
-
-
-async def _first_of(said: AsyncIterator[Event]) -> Event:
-    while isinstance(event := await anext(said), Waiting):
-        pass
-    return event
 
 
 async def _written(

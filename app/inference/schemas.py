@@ -32,6 +32,9 @@ class GenerateRequest(_Request):
 
     model_config = ConfigDict(
         json_schema_extra={
+            "if": {"properties": {"messages": {"type": "array"}}, "required": ["messages"]},
+            "then": {"properties": {"prompts": {"type": "null"}}},
+            "else": {"properties": {"prompts": {"type": "array"}}, "required": ["prompts"]},
             "examples": [
                 {
                     "prompts": ["Who is the mayor of Ebra?", "Which town has Oda Tolm as its mayor?"],
@@ -39,7 +42,7 @@ class GenerateRequest(_Request):
                     "max_new_tokens": 64,
                 },
                 {"messages": [{"role": "user", "content": "Who is the mayor of Ebra?"}], "stream": True},
-            ]
+            ],
         }
     )
 
@@ -59,6 +62,14 @@ class GenerateRequest(_Request):
     top_k: Annotated[
         int, Field(ge=1, le=1000, description="Above temperature 0: how many tokens may be drawn.")
     ] = 64
+    top_p: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Above temperature 0: of those, the fewest likeliest that have this share of them.",
+        ),
+    ] = 1.0
     seed: Annotated[
         int, Field(ge=0, le=_MAX_SEED, description="Names the draws: the same seed, the same answers.")
     ] = 0

@@ -9,10 +9,8 @@ from app.inference.schemas import GenerateRequest
 from app.inference.wire import Ask, AskedAdapter, ChatMessage
 
 
-def asked(
-    database: Database, *, project_id: ProjectId, adapter_id: AdapterId, request: GenerateRequest
-) -> Ask:
-    """Return what the inference process is told: it knows neither projects nor quarantines.
+def asked_adapter(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> AskedAdapter:
+    """Return what the inference process is told of an adapter: it knows neither projects nor quarantines.
 
     Raises:
         AdapterNotFoundError: The project has no such adapter.
@@ -23,15 +21,21 @@ def asked(
         if adapter.status is AdapterStatus.QUARANTINED:
             raise AdapterQuarantinedError(adapter.id)
         files = {file.path: file.sha256 for file in adapters.files_of(session, adapter.id)}
+    return AskedAdapter(
+        id=adapter.id, base_model=adapter.base_model, base_revision=adapter.base_revision, files=files
+    )
+
+
+def ask_of(adapter: AskedAdapter, request: GenerateRequest) -> Ask:
+    """Return what is asked of an adapter."""
     return Ask(
-        adapter=AskedAdapter(
-            id=adapter.id, base_model=adapter.base_model, base_revision=adapter.base_revision, files=files
-        ),
+        adapter=adapter,
         chats=_chats(request),
         compare_base=request.compare_base,
         max_new_tokens=request.max_new_tokens,
         temperature=request.temperature,
         top_k=request.top_k,
+        top_p=request.top_p,
         seed=request.seed,
         stop=request.stop,
         deltas=request.stream,

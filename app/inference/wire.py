@@ -28,18 +28,28 @@ class AskedAdapter(Frozen):
     files: dict[str, str]
 
 
-class Ask(Frozen):
-    """Conversations that an adapter, and if wanted its base model, go on with.
+class AskedBase(Frozen):
+    """A base model that is asked by itself. Without a revision, any that is there will do."""
 
-    Conversation `n` is drawn with the key (`seed`, n) where `temperature` is above 0.
+    base_model: str
+    base_revision: str | None
+
+
+class Ask(Frozen):
+    """Conversations that an adapter, and if wanted its base model, go on with; or a base model alone.
+
+    Conversation `n` is drawn with the key (`seed`, n) where `temperature` is above 0. With `fitting`
+    an answer may be as long as prompt and model leave room for, if that is less than `max_new_tokens`.
     """
 
-    adapter: AskedAdapter
+    adapter: AskedAdapter | AskedBase
     chats: Annotated[list[list[ChatMessage]], Field(min_length=1)]
     compare_base: bool
     max_new_tokens: Annotated[int, Field(ge=1)]
+    fitting: bool = False
     temperature: Annotated[float, Field(ge=0)]
     top_k: Annotated[int, Field(ge=1)]
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: int
     stop: list[str]
     deltas: bool

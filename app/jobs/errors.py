@@ -19,7 +19,7 @@ class VariantNotFoundError(NotFoundError):
     code: ClassVar[str] = "variant_not_found"
 
     def __init__(self, job_id: JobId, variant: int, count: int) -> None:
-        some = f"they are counted from 0 to {count - 1}" if count else "it measures an adapter and makes none"
+        some = f"they are counted from 0 to {count - 1}" if count else "it makes no adapters"
         super().__init__(f"job {job_id} has no variant {variant}: {some}")
 
 
@@ -64,6 +64,48 @@ class SuiteNotMeasuredError(InvalidError):
 
     def members(self) -> Mapping[str, object]:
         return listed([self._problem])
+
+
+class _ParentError(InvalidError):
+    """The job cannot start from the adapter that it names. Says where in the request, and why."""
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        self._problem = InputProblem(self.code, detail, pointer=pointer)
+        super().__init__(f"{pointer}: {detail}")
+
+    def members(self) -> Mapping[str, object]:
+        return listed([self._problem])
+
+
+class ParentMismatchError(_ParentError):
+    """The adapter does not go with what the job asks for beside it."""
+
+    code: ClassVar[str] = "parent_mismatch"
+
+
+class NothingChangedError(_ParentError):
+    """The facts are those that the adapter was taught."""
+
+    code: ClassVar[str] = "nothing_changed"
+
+    def __init__(self, pointer: str, fact_set_id: str) -> None:
+        super().__init__(
+            pointer,
+            f"these are the facts of {fact_set_id}, which the adapter was taught: there is nothing to do. "
+            "Send facts that differ, or train without a parent",
+        )
+
+
+class ParentFactsDeletedError(ConflictError):
+    """Nothing says any more what the adapter was taught."""
+
+    code: ClassVar[str] = "parent_facts_deleted"
+
+    def __init__(self, adapter_id: str, fact_set_id: str) -> None:
+        super().__init__(
+            f"the facts {fact_set_id}, which adapter {adapter_id} was taught, were deleted, so nothing says "
+            "what has changed since: start from an adapter whose facts are there, or train without a parent"
+        )
 
 
 class LeaseLostError(Exception):

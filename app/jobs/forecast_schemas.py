@@ -21,6 +21,34 @@ class SecondsForecast(BaseModel):
     n: Annotated[int, Field(description="How many of those. 0 for a prior, which may be far off.")]
 
 
+class PeakForecast(BaseModel):
+    """Bytes at the peak: in half of the cases fewer than `p50`, in nine of ten fewer than `p90`."""
+
+    p50: int
+    p90: int
+    basis: Annotated[
+        Literal["history", "prior"],
+        Field(
+            description="`history`: what was computed, times what jobs of this deployment with the same base "
+            "model and kind of device took of that."
+        ),
+    ]
+    n: Annotated[int, Field(description="How many of those. 0 for a prior, which may be far off.")]
+
+
+class MemoryForecast(BaseModel):
+    """Bytes at the peak, roughly, as computed from sizes; and what that comes to by jobs that have ended."""
+
+    device_least: Annotated[
+        int, Field(description="With batches cut as small as they go: with less, the job fails.")
+    ]
+    device_at_once: Annotated[int, Field(description="With nothing cut, which is fastest.")]
+    host: Annotated[int, Field(description="Of the worker's machine.")]
+    peak: Annotated[
+        PeakForecast | None, Field(description="Of the device; on a CPU, of the process with all it holds.")
+    ] = None
+
+
 class PhaseForecast(BaseModel):
     phase: Phase
     units: Annotated[int, Field(description="As `progress` counts them; of training at most.")]
@@ -48,3 +76,7 @@ class ForecastRead(BaseModel):
     device: Annotated[str, Field(description="Kind of device that it is for: `cpu`, `cuda` or `mps`.")]
     seconds: Annotated[SecondsForecast | None, Field(description="The sum over all phases.")]
     phases: list[PhaseForecast]
+    memory: Annotated[
+        MemoryForecast | None,
+        Field(description="Null: the model's sizes are not known, or the job is older than this."),
+    ] = None

@@ -1,8 +1,6 @@
 """Forecasts of jobs: what they have to do, by their facts and settings, and how long that takes here."""
 
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,26 +11,29 @@ from sqlalchemy.orm import Session
 from app.db.base import JsonObject
 from app.db.engine import Database
 from app.fact_sets import repository as fact_sets
+from app.fact_sets.comparing import Counts
 from app.fact_sets.errors import FactSetNotFoundError
 from app.fact_sets.models import FactSet
 from app.fact_sets.reading import Upload
 from app.ids import FactSetId, ProjectId
 from app.jobs.errors import NotEstimableError
-from app.jobs.history import history_of
-from app.jobs.requests import JobCreate
+from app.jobs.history import History, history_of, peak_in
+from app.jobs.remembering import Lately, Remembered
 from app.jobs.variants import variants_of
 from mixsd.errors import ConfigError
 from mixsd.forecast import asking, rates
 from mixsd.forecast.asking import Model
 from mixsd.forecast.rates import Forecast, Seconds
 from mixsd.forecast.shape import disk_of, kind_of
-from mixsd.forecast.work import Work, together
+from mixsd.forecast.work import Changed, Work, together
 from mixsd.models.registry import default_cache
 
 AT_CREATION: Final = 200
 """Facts that are looked at while a job is made, which must not take long."""
 ASKED_FOR: Final = 1000
 """Facts that are looked at where a forecast is what was asked for."""
+LATELY: Final = 10.0
+"""Seconds for which new jobs go by what was seen of models and of earlier jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,15 @@ class Made:
     forecast: Forecast
     device: str
     model: Model
+    peak: Seconds | None = None
+    """Bytes of the device, or of the process that computes on the CPU, at the peak."""
+
+    def _memory(self) -> JsonObject | None:
+        memory = self.work.memory
+        if memory is None:
+            return None
+        sizes = {name: getattr(memory, name) for name in ("device_least", "device_at_once", "host")}
+        return {**sizes, "peak": _quantiles(self.peak)}
 
     @property
     def disk(self) -> int | None:
@@ -103,6 +113,7 @@ class Made:
             "steps": work.steps,
             "device": self.device,
             "seconds": _seconds(whole),
+            "memory": self._memory(),
             "phases": [
                 {
                     "phase": each.work.phase,
@@ -118,14 +129,37 @@ class Made:
         }
 
 
+def _quantiles(found: Seconds | None) -> JsonObject | None:
+    if found is None:
+        return None
+    return {"p50": round(found.p50), "p90": round(found.p90), "basis": found.basis, "n": found.n}
+
+
 def _seconds(found: Seconds | None) -> JsonObject | None:
     if found is None:
         return None
     return {"p50": round(found.p50, 3), "p90": round(found.p90, 3), "basis": found.basis, "n": found.n}
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is forecast: a job's settings, as `JobCreate.settings` gives them.
+
+    `changes` says what became of the facts of its parent, if it has one.
+    """
+
+    base_model: str
+    revision: str | None
+    settings: JsonObject
+    changes: Counts | None = None
+
+
 class Forecaster:
-    """Makes forecasts for one deployment. Asks no hub, and reads no more than it says."""
+    """Makes forecasts for one deployment. Asks no hub, and reads no more than it says.
+
+    New jobs are many and must be made fast: for them it goes, for `LATELY`, by what it last saw of
+    models and of earlier jobs.
+    """
 
     def __init__(self, models: Path | None, device: str) -> None:
         """Prepare to forecast.
@@ -134,103 +168,115 @@ class Forecaster:
             models: Where base models are kept; None for the usual place.
             device: That of the setting.
         """
-        self._models = models or default_cache()
+        self._cache = models or default_cache()
         self._device = device
-
-    def model(self, base_model: str, revision: str | None) -> Model:
-        return asking.model_of(self._models, base_model, revision)
+        self._models: Lately[tuple[str, str | None], Model] = Lately(LATELY)
+        self._histories: Lately[str, History] = Lately(LATELY)
 
     def at_creation(
         self,
         database: Database,
-        request: JobCreate,
+        wanted: Wanted,
         upload: Upload | None,
         *,
         project_id: ProjectId,
-        revision: str | None,
+        fact_set_id: str | None,
     ) -> JsonObject | None:
         """Return the forecast that a new job is stored with, None if there can be none.
 
-        In a transaction of its own, so that none that writes waits for it.
+        What must be read for it is read before the transaction of the job, so that none that writes
+        waits for it; of facts that were seen before, nothing.
         """
-        with database.read() as session:
+        model = self._models.get((wanted.base_model, wanted.revision), lambda: self._model(wanted))
+        history = self._histories.get(wanted.base_model, lambda: _history_in(database, wanted.base_model))
+        device = history.device or kind_of(self._device)
+        try:
             if upload is not None:
-                sample = sample_of(upload, AT_CREATION)
+                work = _work_of(sample_of(upload, AT_CREATION), wanted, model, device)
             else:
-                try:
-                    found = fact_sets.get_fact_set(session, request.fact_set_id or "", project_id=project_id)
-                except FactSetNotFoundError:
-                    return None
-                sample = sample_in(session, found, AT_CREATION)
-            try:
-                return self.make(session, request, sample, revision=revision).to_json()
-            except NotEstimableError:
-                return None
+                seen = _REMEMBERED.get(_key(fact_set_id, AT_CREATION, wanted, model, device))
+                work = seen or _work_in(database, fact_set_id, wanted, model, device, project_id=project_id)
+        except (FactSetNotFoundError, NotEstimableError):
+            return None
+        return _made(work, history, wanted, model, device).to_json()
 
-    def make(self, session: Session, request: JobCreate, sample: Sample, *, revision: str | None) -> Made:
-        """Forecast a job.
+    def make(self, session: Session, wanted: Wanted, sample: Sample) -> Made:
+        """Forecast a job by what is known at this moment.
 
         Raises:
             NotEstimableError: The library would refuse its settings.
         """
-        settings = request.settings()
-        history = history_of(session, request.base_model)
+        history = history_of(session, wanted.base_model)
         device = history.device or kind_of(self._device)
-        model = self.model(request.base_model, revision)
-        work = _work_of(sample, settings, model, device)
-        forecast = rates.forecast(
-            work,
-            history.of(work.counted_by),
-            device=device,
-            parameters=model.shape.parameters,
-            ends_early=settings["training"]["stop_when_learned"],
-        )
-        return Made(work, forecast, device, model)
+        model = self._model(wanted)
+        return _made(_work_of(sample, wanted, model, device), history, wanted, model, device)
+
+    def _model(self, wanted: Wanted) -> Model:
+        return asking.model_of(self._cache, wanted.base_model, wanted.revision)
 
 
-class _Remembered:
-    """Work of fact sets that was found before: sets never change, and jobs on one set are often alike."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._found: OrderedDict[Any, Work] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Any) -> Work | None:
-        with self._lock:
-            if key in self._found:
-                self._found.move_to_end(key)
-            return self._found.get(key)
-
-    def put(self, key: Any, work: Work) -> None:
-        with self._lock:
-            self._found[key] = work
-            if len(self._found) > self._limit:
-                self._found.popitem(last=False)
+def _history_in(database: Database, base_model: str) -> History:
+    with database.glance() as session:
+        return history_of(session, base_model)
 
 
-_REMEMBERED: Final = _Remembered(128)
+def _work_in(
+    database: Database,
+    fact_set_id: str | None,
+    wanted: Wanted,
+    model: Model,
+    device: str,
+    *,
+    project_id: ProjectId,
+) -> Work:
+    with database.glance() as session:
+        found = fact_sets.get_fact_set(session, fact_set_id or "", project_id=project_id)
+        return _work_of(sample_in(session, found, AT_CREATION), wanted, model, device)
 
 
-def _work_of(sample: Sample, settings: JsonObject, model: Model, device: str) -> Work:
-    parts = {name: settings[name] for name in ("method", "training", "evaluation")}
-    key = (sample.fact_set_id, sample.limit, model, device, json.dumps(parts, sort_keys=True))
+def _made(work: Work, history: History, wanted: Wanted, model: Model, device: str) -> Made:
+    forecast = rates.forecast(
+        work,
+        history.of(work.counted_by),
+        device=device,
+        parameters=model.shape.parameters,
+        ends_early=wanted.settings["training"]["stop_when_learned"],
+    )
+    memory = work.memory
+    peak = None if memory is None else rates.peak_of(peak_in(memory, device), history.peaks)
+    return Made(work, forecast, device, model, peak)
+
+
+_REMEMBERED: Final = Remembered[Any, Work](128)
+"""Work of fact sets that was found before: sets never change, and jobs on one set are often alike."""
+
+
+def _key(fact_set_id: str | None, limit: int, wanted: Wanted, model: Model, device: str) -> Any:
+    parts = [wanted.settings[name] for name in ("method", "training", "evaluation")]
+    return (fact_set_id, limit, model, device, json.dumps(parts, sort_keys=True), wanted.changes)
+
+
+def _work_of(sample: Sample, wanted: Wanted, model: Model, device: str) -> Work:
+    key = _key(sample.fact_set_id, sample.limit, wanted, model, device)
     found = _REMEMBERED.get(key) if sample.fact_set_id else None
     if found is None:
-        found = _found_work(sample, parts, model, device)
+        found = _found_work(sample, wanted, model, device)
         if sample.fact_set_id:
             _REMEMBERED.put(key, found)
     return found
 
 
-def _found_work(sample: Sample, parts: JsonObject, model: Model, device: str) -> Work:
+def _found_work(sample: Sample, wanted: Wanted, model: Model, device: str) -> Work:
     """Find out what a job has to do: of several variants what they do together, each text made once."""
+    settings, found = wanted.settings, wanted.changes
+    changed = Changed(found.added + found.changed, found.unchanged, found.removed) if found else None
+    parts = {name: settings[name] for name in ("method", "training", "evaluation")}
     bodies, every = sample.bodies(), []
     for variant in variants_of(parts["method"]):
         try:
             plan = asking.plan_of({**parts, "method": variant.method})
         except ConfigError as error:
             raise NotEstimableError(str(error)) from None
-        work = asking.work_for(bodies, sample.n_facts, plan, model, device=device)
+        work = asking.work_for(bodies, sample.n_facts, plan, model, device=device, changed=changed)
         every.append((work, variant.supervised_by == variant.number))
     return together(every)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.jobs.models import Job, JobPhase
 from app.jobs.states import JobStatus, Phase
 
+CPU: Final = "cpu"
 JOBS: Final = 20
 """Jobs that are looked at, the last ones that have succeeded: machines and versions change."""
 
@@ -18,12 +19,14 @@ JOBS: Final = 20
 class History:
     """Seconds for each unit of forecast work, on the kind of device that was used last.
 
-    They are kept apart by how tokens were counted, and then by phase. Without a job that has succeeded
-    the device is None. Of whose jobs they were nothing is told.
+    `peaks` has what jobs took of the memory that was computed for them. Rates are kept apart by how
+    tokens were counted, and then by phase. Without a job that has succeeded the device is None. Of whose
+    jobs they were nothing is told.
     """
 
     device: str | None = None
     rates: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    peaks: Sequence[float] = ()
 
     def of(self, counted_by: str) -> Mapping[str, Sequence[float]]:
         """Return the rates by phase: of tokens counted this way where there are any, else of others."""
@@ -65,10 +68,25 @@ def history_of(session: Session, base_model: str) -> History:
         )
     )
     rates: dict[str, dict[str, list[float]]] = {}
+    taken: dict[str, int] = {}
     for row in rows:
+        used = row.host_bytes if device == CPU else row.device_bytes
+        taken[row.job_id] = max(taken.get(row.job_id, 0), used or 0)
         planned, counted_by = work.get((row.job_id, row.phase.value), (0.0, ""))
         if planned and row.seconds:
             share = (row.done - row.done_before) / row.done
             found = rates.setdefault(counted_by, {}).setdefault(row.phase.value, [])
             found.append(row.seconds / (planned * share))
-    return History(device, rates)
+    computed = {
+        job.id: peak_in(job.forecast["memory"], device)
+        for job in jobs
+        if job.device == device and job.forecast.get("memory")
+    }
+    peaks = [taken[job_id] / size for job_id, size in computed.items() if size and taken.get(job_id)]
+    return History(device, rates, peaks)
+
+
+def peak_in(memory: Any, device: str | None) -> int:
+    """Return the part of a memory forecast that a measured peak is held against."""
+    name = "host" if device == CPU else "device_at_once"
+    return int(memory[name] if isinstance(memory, dict) else getattr(memory, name))

@@ -159,6 +159,12 @@ def look(session: Session, job_id: JobId, fence: int) -> Beat | None:
     return row and Beat(row.status, row.progress_at)
 
 
+def is_published(session: Session, job_id: JobId, fence: int) -> bool:
+    """Say whether the job has ended as succeeded, and by the owner with this fence."""
+    done = select(Job.id).where(Job.id == job_id, Job.fence == fence, Job.status == JobStatus.SUCCEEDED)
+    return session.scalars(done).one_or_none() is not None
+
+
 def guard(
     session: Session,
     job_id: JobId,

@@ -16,6 +16,10 @@ SEVERAL_VARIANTS: Final = 2
 """The first version of workers that knows lists of methods and of `lam`."""
 MEASURING: Final = 3
 """The first version of workers that knows jobs of the kind `evaluation`."""
+CONTINUING: Final = 4
+"""The first version of workers that starts from an adapter."""
+EXPORTING: Final = 5
+"""The first version of workers that knows jobs of the kind `export`."""
 
 _OWNED = "('running', 'pausing', 'cancelling')"
 _TERMINAL = "('succeeded', 'failed', 'cancelled')"
@@ -24,8 +28,10 @@ _TERMINAL = "('succeeded', 'failed', 'cancelled')"
 class Job(Base):
     """One run: a base model, a fact set and a method give an adapter.
 
-    One of the kind `evaluation` measures `adapter_id` on its fact set instead. It has no method, no
-    training, and so no variants. No foreign key: rows of adapters stay, and have one to jobs.
+    One of the kind `evaluation` measures `adapter_id` on its fact set instead, and one of the kind
+    `export` writes it as `export` says. These have no method, no training, and so no variants. No
+    foreign key: rows of adapters stay, and have one to jobs.
+    One with a `parent_adapter_id` starts from that adapter, which was taught `parent_fact_set_id`.
 
     The row is the truth about the job; messages only say "look". `fence` rises with every
     claim, loss and retry, and each write of a worker names the fence it holds, so a worker that
@@ -46,6 +52,8 @@ class Job(Base):
         enum_column(JobKind, "kind", checked=False), default=JobKind.TRAINING, server_default="training"
     )
     adapter_id: Mapped[AdapterId | None]
+    parent_adapter_id: Mapped[AdapterId | None]
+    parent_fact_set_id: Mapped[FactSetId | None]
     fact_set_id: Mapped[FactSetId] = mapped_column(ForeignKey("fact_sets.id"))
     base_model: Mapped[str]
     base_revision: Mapped[str | None]
@@ -53,6 +61,7 @@ class Job(Base):
     method: Mapped[JsonObject | JsonList] = mapped_column(JSON_COLUMN)
     training: Mapped[JsonObject]
     evaluation: Mapped[JsonObject]
+    export: Mapped[JsonObject | None]
     request_sha256: Mapped[str]
 
     queue: Mapped[str] = mapped_column(default=GPU_QUEUE)
@@ -114,6 +123,7 @@ class Job(Base):
             postgresql_where=text("status = 'queued'"),
             sqlite_where=text("status = 'queued'"),
         ),
+        Index(None, "fact_set_id"),
         # On id alone: an index on a column that a heartbeat changes would cost every heartbeat a
         # new index entry, and few rows are owned.
         Index(
@@ -191,7 +201,8 @@ class JobPhase(Base):
 
     `input_sha256` is the digest of all that decides the phase's result, `output_sha256` that of
     the blob with the result. `rate` is units per second. `seconds` is what the process that ended the
-    phase took for it, from the unit `done_before` on; null unless that is worth a forecast.
+    phase took for it, from the unit `done_before` on; null unless that is worth a forecast. So are
+    `host_bytes` and `device_bytes`, its peaks of memory in that process.
     """
 
     __tablename__ = "job_phases"
@@ -206,6 +217,8 @@ class JobPhase(Base):
     rate: Mapped[float | None]
     eta_seconds: Mapped[float | None]
     seconds: Mapped[float | None]
+    host_bytes: Mapped[int | None]
+    device_bytes: Mapped[int | None]
     done_before: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     input_sha256: Mapped[str | None]
     output_sha256: Mapped[str | None]

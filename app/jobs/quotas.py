@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session
 
 from app.access import QuotaExceededError
 from app.adapters import repository as adapters
+from app.exports import repository as exports
+from app.files import repository as files
 from app.ids import JobId, ProjectId
 from app.jobs.models import Job, WorkSpan
 from app.jobs.states import OWNED, WAITING, JobStatus
@@ -27,13 +29,12 @@ _MAKE_ROOM: Final = 3600
 """Seconds after which somebody may have deleted adapters."""
 
 
-def check_may_queue(session: Session, project_id: ProjectId, defaults: Quotas, *, now: datetime) -> None:
-    """Do nothing if the project may have one more job wait for a worker.
+def check_may_queue(session: Session, project_id: ProjectId, limits: Quotas, *, now: datetime) -> None:
+    """Do nothing if the project, which has these limits, may have one more job wait for a worker.
 
     Raises:
         QuotaExceededError: It has too many, or has used up its day or its room.
     """
-    limits = quotas.of_project(session, project_id, defaults)
     if limits.queued_jobs:
         quotas.hold(session, project_id)
         waiting = count(session, project_id, WAITING)  # a paused job will want to run again
@@ -46,10 +47,34 @@ def check_may_queue(session: Session, project_id: ProjectId, defaults: Quotas, *
             detail = f"the jobs of this project ran {used:.0f} s today, of at most {limits.gpu_seconds}"
             raise QuotaExceededError("gpu_seconds", detail, retry_after=_seconds_until_tomorrow(now))
     if limits.stored_bytes:
-        stored = adapters.stored_bytes(session, project_id)
+        stored = stored_bytes(session, project_id)
         if stored >= limits.stored_bytes:
-            detail = f"the adapters of this project take {stored} bytes, of at most {limits.stored_bytes}"
-            raise QuotaExceededError("stored_bytes", f"{detail}: delete some", retry_after=_MAKE_ROOM)
+            raise _no_room(stored, limits)
+
+
+def check_may_store(session: Session, project_id: ProjectId, limits: Quotas, size: int) -> None:
+    """Do nothing if the project, which has these limits, may have a file of `size` bytes more.
+
+    Raises:
+        QuotaExceededError: There would be too much.
+    """
+    if limits.stored_bytes:
+        quotas.hold(session, project_id)
+        stored = stored_bytes(session, project_id)
+        if stored + size > limits.stored_bytes:
+            raise _no_room(stored, limits)
+
+
+def stored_bytes(session: Session, project_id: ProjectId) -> int:
+    """Return the size of all adapters, exports and files of the project."""
+    return sum(each.stored_bytes(session, project_id) for each in (adapters, exports, files))
+
+
+def _no_room(stored: int, limits: Quotas) -> QuotaExceededError:
+    detail = (
+        f"adapters, exports and files of this project take {stored} bytes, of at most {limits.stored_bytes}"
+    )
+    return QuotaExceededError("stored_bytes", f"{detail}: delete some", retry_after=_MAKE_ROOM)
 
 
 def held_back(session: Session, defaults: Quotas, *, queue: str, now: datetime) -> Sequence[ProjectId]:

@@ -137,15 +137,6 @@ def change_job(session: Session, job_id: JobId, changes: Mapping[str, Any], *, p
     return get_job(session, job_id, project_id=project_id)
 
 
-def add_job(session: Session, job: Job, *, now: datetime) -> None:
-    """Store a new job, with the events that begin its story."""
-    story = [NewEvent("job.created", "the job was created"), NewEvent("job.queued", "waits for a worker")]
-    job.event_seq = len(story)
-    session.add(job)
-    session.flush()
-    events.append(session, job.id, story, last_seq=job.event_seq, attempt=job.attempt, now=now)
-
-
 def delete_job(session: Session, job_id: str, *, project_id: ProjectId) -> None:
     """Delete a job that has ended, and what was written down about it. Its adapter stays.
 
@@ -238,23 +229,6 @@ def queue_positions(session: Session, jobs: Sequence[Job], *, now: datetime) -> 
             found = _places(session, _in_order(queue, Job.next_run_at > now), held_back)
             places |= {job_id: ahead + place for job_id, place in found.items()}
     return {job_id: place for job_id, place in places.items() if place <= FARTHEST_PLACE}
-
-
-def place_of_due(session: Session, job: Job, *, now: datetime) -> int | None:
-    """Return what `queue_positions` says of one queued job that is due: by counting those ahead of it.
-
-    They are counted up to `FARTHEST_PLACE`, which costs less than to put them in order.
-    """
-    before = tuple_(Job.next_run_at, Job.id) < (job.next_run_at, job.id)
-    ahead = select(Job.id).where(
-        Job.status == JobStatus.QUEUED,
-        Job.queue == job.queue,
-        Job.next_run_at <= now,
-        (Job.priority > job.priority) | ((Job.priority == job.priority) & before),
-    )
-    some = ahead.limit(FARTHEST_PLACE).subquery()
-    place = session.scalars(select(func.count()).select_from(some)).one() + 1
-    return place if place <= FARTHEST_PLACE else None
 
 
 def _in_order(queue: str, when: ColumnElement[bool]) -> Subquery:

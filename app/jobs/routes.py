@@ -2,19 +2,19 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, BackgroundTasks, Query, Request, Response, status
+from fastapi import APIRouter, Query, Request, Response, status
 
 from app.idempotency.once import once
 from app.ids import JobId
 from app.jobs import service
-from app.jobs.forecasts import Forecaster
-from app.jobs.models import GPU_QUEUE
+from app.jobs.deps import ForecasterDep, HintDep
 from app.jobs.requests import JobChange, JobCreate, JobRetry
 from app.jobs.schemas import AttemptRead, CheckpointRead, JobRead
 from app.jobs.states import Action, JobKind, JobStatus
 from app.projects.quotas import Quotas
+from app.web.answering import at_once
 from app.web.body import StrictRoute
-from app.web.deps import DatabaseDep, DispatcherDep, ProjectDep, SettingsDep
+from app.web.deps import DatabaseDep, ProjectDep, SettingsDep, StoreDep
 from app.web.paging import IdCutDep, NumberCutDep, Page
 from app.web.problems import problems
 
@@ -29,11 +29,12 @@ def create_job(
     body: JobCreate,
     request: Request,
     response: Response,
-    background: BackgroundTasks,
     project_id: ProjectDep,
     database: DatabaseDep,
-    dispatcher: DispatcherDep,
+    hint: HintDep,
     settings: SettingsDep,
+    forecaster: ForecasterDep,
+    store: StoreDep,
 ) -> JobRead:
     """Queue a job. Poll the URL in `Location`, or read its events, for the outcome."""
     job = service.create_job(
@@ -43,14 +44,16 @@ def create_job(
         allowed_models=settings.allowed_models,
         max_facts=settings.max_facts,
         defaults=Quotas.by_default(settings),
-        forecaster=Forecaster(settings.model_cache, settings.device),
+        forecaster=forecaster,
+        store=store,
     )
-    background.add_task(dispatcher.hint, GPU_QUEUE)
+    hint()
     response.headers["Location"] = request.app.url_path_for("get_job", job_id=job.id)
     return job
 
 
 @router.get("", responses=problems(400))
+@at_once
 def list_jobs(
     project_id: ProjectDep,
     database: DatabaseDep,
@@ -67,6 +70,7 @@ def list_jobs(
 
 
 @router.get("/{job_id}", responses=problems(404))
+@at_once
 def get_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> JobRead:
     """Read a job."""
     return service.get_job(database, project_id=project_id, job_id=job_id)
@@ -96,14 +100,13 @@ def pause_job(job_id: JobId, project_id: ProjectDep, database: DatabaseDep) -> J
 @once
 def resume_job(
     job_id: JobId,
-    background: BackgroundTasks,
     project_id: ProjectDep,
     database: DatabaseDep,
-    dispatcher: DispatcherDep,
+    hint: HintDep,
 ) -> JobRead:
     """Queue a paused job again, behind those of its priority. It goes on where it stopped."""
     job = service.act_on_job(database, project_id=project_id, job_id=job_id, action=Action.RESUME)
-    background.add_task(dispatcher.hint, GPU_QUEUE)
+    hint()
     return job
 
 
@@ -115,10 +118,9 @@ def resume_job(
 @once
 def retry_job(
     job_id: JobId,
-    background: BackgroundTasks,
     project_id: ProjectDep,
     database: DatabaseDep,
-    dispatcher: DispatcherDep,
+    hint: HintDep,
     settings: SettingsDep,
     body: JobRetry = _FROM_CHECKPOINT,
 ) -> JobRead:
@@ -130,7 +132,7 @@ def retry_job(
         start=body.start,
         defaults=Quotas.by_default(settings),
     )
-    background.add_task(dispatcher.hint, GPU_QUEUE)
+    hint()
     return job
 
 

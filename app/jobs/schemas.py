@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.adapters.repository import Made
 from app.adapters.schemas import Gate
+from app.exports.schemas import ExportOptions
 from app.ids import AdapterId, CheckpointId, FactSetId, JobId
 from app.jobs.forecast_schemas import ForecastRead
 from app.jobs.models import Job, JobAttempt, JobPhase
@@ -204,10 +205,12 @@ class JobRead(BaseModel):
                     "revision": "q4_1-b179c952",
                     "fact_set_id": "fset_019ab3c4d5e67f8091a2b3c4d5e6f709",
                     "adapter_id": None,
+                    "parent_adapter_id": None,
                     "variants": [{"variant": 0, "label": "mixsd", "adapter_id": None, "recommended": False}],
                     "method": {"type": "mixsd", "lam": 0.3},
                     "training": {"rank": 16},
                     "evaluation": {"general": True},
+                    "export": None,
                     "priority": 0,
                     "metadata": {},
                     "wait_reason": None,
@@ -223,7 +226,10 @@ class JobRead(BaseModel):
     )
 
     id: JobId
-    kind: Annotated[JobKind, Field(description="`evaluation`: it measures `adapter_id`, and makes none.")]
+    kind: Annotated[
+        JobKind,
+        Field(description="`evaluation` measures `adapter_id`, `export` writes it: these make no adapter."),
+    ]
     name: str | None
     status: JobStatus
     terminal: bool
@@ -239,13 +245,17 @@ class JobRead(BaseModel):
         AdapterId | None,
         Field(
             description="What it made: of several, the recommended one, and null until it has succeeded. "
-            "Of an evaluation, what it measures."
+            "Of an evaluation, what it measures, and of an export, what it writes."
         ),
     ]
+    parent_adapter_id: Annotated[
+        AdapterId | None, Field(description="The adapter that it starts from; null for the base model.")
+    ]
     variants: Annotated[list[JobVariant], Field(description="One for each adapter that the job makes.")]
-    method: Annotated[Methods | None, Field(description="Null for an evaluation, as is `training`.")]
+    method: Annotated[Methods | None, Field(description="Null unless it trains, as is `training`.")]
     training: TrainingOptions | None
     evaluation: EvaluationOptions
+    export: Annotated[ExportOptions | None, Field(description="What an export is to be. Null for others.")]
     priority: int
     metadata: dict[str, str]
     wait_reason: Annotated[str | None, Field(description="Why a queued job is held back.")]
@@ -281,10 +291,12 @@ class JobRead(BaseModel):
                 "fact_set_id": job.fact_set_id,
                 "adapter_id": job.adapter_id
                 or next((adapter.id for adapter in adapters if adapter.recommended), None),
+                "parent_adapter_id": job.parent_adapter_id,
                 "variants": JobVariant.all_of(job, adapters),
                 "method": job.method if trains else None,
                 "training": job.training if trains else None,
                 "evaluation": job.evaluation,
+                "export": job.export,
                 "priority": job.priority,
                 "metadata": job.labels,
                 "wait_reason": job.wait_reason,

@@ -1,6 +1,5 @@
 """Use cases on jobs. One function is one use case and one transaction."""
 
-import hashlib
 import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -8,25 +7,29 @@ from datetime import datetime
 import structlog
 from sqlalchemy.orm import Session
 
-from app import tracing
 from app.adapters import repository as adapters
 from app.base_models.catalogue import revision_for
+from app.db.base import JsonObject
 from app.db.engine import Database
 from app.db.lists import Cut
 from app.fact_sets import reading
 from app.fact_sets import repository as fact_sets
-from app.fact_sets.models import FactSet
+from app.fact_sets.errors import FactSetNotFoundError
 from app.fact_sets.reading import Upload
-from app.ids import JobId, ProjectId, new_id
-from app.jobs import attempts, quotas, repository
+from app.idempotency import repository as answers
+from app.ids import FactSetId, JobId, ProjectId
+from app.jobs import adding, attempts, parents, quotas, repository
+from app.jobs.adding import Facts, Standing
 from app.jobs.errors import SuiteNotMeasuredError
-from app.jobs.forecasts import Forecaster
-from app.jobs.models import GPU_QUEUE, SEVERAL_VARIANTS, Checkpoint, Job, JobAttempt
+from app.jobs.forecasts import Forecaster, Wanted
+from app.jobs.models import CONTINUING, SEVERAL_VARIANTS, Checkpoint, Job, JobAttempt
 from app.jobs.requests import GateOptions, JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
 from app.jobs.states import Action, JobKind, JobStatus
 from app.jobs.variants import expanded, type_of
+from app.projects import quotas as project_quotas
 from app.projects.quotas import NONE, Quotas
+from app.storage import ArtifactStore
 from app.webhooks import outbox
 
 log = structlog.get_logger(__name__)
@@ -41,10 +44,11 @@ def create_job(
     max_facts: int,
     defaults: Quotas = NONE,
     forecaster: Forecaster | None = None,
+    store: ArtifactStore | None = None,
 ) -> JobRead:
     """Store a new job, and with it the fact set if the facts came along.
 
-    With a `forecaster` the job keeps what is expected of it.
+    With a `forecaster` the job keeps what is expected of it. In `store` the shape of a parent is looked up.
 
     Tells nobody: the caller may send a hint once this has returned, and a sweeper does so anyway.
 
@@ -53,46 +57,67 @@ def create_job(
         InvalidFactsError: Something is wrong with the facts that came along.
         TooManyFactsError: There are too many of them.
         FactSetNotFoundError: The project has no such fact set.
+        AppError: The job cannot start from its parent, see `app.jobs.parents`.
         SuiteNotMeasuredError: The gate is on a suite that the facts have no question of.
         QuotaExceededError: The project has used up what it may have; `defaults` holds for one
             without quotas of its own.
     """
     revision = revision_for(request.base_model, request.revision, allowed=allowed_models)
     upload = None if request.facts is None else reading.read_inline(request.facts, max_facts=max_facts)
+    settings, parent = request.settings(), None
+    if request.parent_adapter_id is not None:
+        with database.read() as session:
+            parent = parents.find_parent(session, store, request, upload, project_id=project_id)
+    if parent is not None:
+        settings, revision = parents.shaped(settings, request, parent), parent.base_revision
     forecast = None
     if forecaster is not None:
-        forecast = forecaster.at_creation(database, request, upload, project_id=project_id, revision=revision)
+        wanted = Wanted(request.base_model, revision, settings, parent.counts if parent else None)
+        forecast = forecaster.at_creation(
+            database, wanted, upload, project_id=project_id, fact_set_id=request.fact_set_id
+        )
     with database.begin() as session:
-        now = database.now(session)
-        quotas.check_may_queue(session, project_id, defaults, now=now)
-        fact_set = _fact_set(session, request, upload, project_id=project_id, now=now)
-        check_gate(session, request.evaluation.gate, fact_set)
-        job = _new_job(request, fact_set, revision=revision, project_id=project_id, now=now)
+        found = adding.standing(
+            database, session, project_id=project_id, fact_set_id=request.fact_set_id, defaults=defaults
+        )
+        facts = _facts(session, request, upload, found, project_id=project_id)
+        check_gate(session, request.evaluation.gate, facts.id)
+        job = _new_job(request, settings, facts, revision=revision, project_id=project_id, now=found.now)
+        if parent is not None:
+            parents.hold_parent(session, parent, project_id=project_id)
+            job.parent_adapter_id, job.parent_fact_set_id = parent.adapter_id, parent.fact_set_id
+            job.min_worker_version = CONTINUING
         job.forecast = forecast
-        repository.add_job(session, job, now=now)
-        place = repository.place_of_due(session, job, now=now)
-        shown = JobRead.of(job, [], adapters=[], queue_position=place)
-    log.info("job.created", job_id=job.id, fact_set_id=fact_set.id)
+        shown = adding.add_job(session, job, now=found.now)
+    log.info("job.created", job_id=job.id, fact_set_id=facts.id)
     return shown
 
 
-def _fact_set(
-    session: Session, request: JobCreate, upload: Upload | None, *, project_id: ProjectId, now: datetime
-) -> FactSet:
+def _facts(
+    session: Session,
+    request: JobCreate,
+    upload: Upload | None,
+    found: Standing,
+    *,
+    project_id: ProjectId,
+) -> Facts:
     if upload is not None:
-        return fact_sets.add_fact_set(
-            session, upload.facts, project_id=project_id, name=request.name, now=now
+        stored = fact_sets.add_fact_set(
+            session, upload.facts, project_id=project_id, name=request.name, now=found.now
         )
-    return fact_sets.get_fact_set(session, request.fact_set_id or "", project_id=project_id, hold=True)
+        return Facts(stored.id, stored.sha256)
+    if found.facts is None:
+        raise FactSetNotFoundError(request.fact_set_id or "")
+    return found.facts
 
 
-def check_gate(session: Session, gate: GateOptions | None, fact_set: FactSet) -> None:
+def check_gate(session: Session, gate: GateOptions | None, fact_set_id: FactSetId) -> None:
     """Do nothing if the facts have questions of the suite that the gate is on.
 
     Raises:
         SuiteNotMeasuredError: They have none.
     """
-    if gate and not fact_sets.has_questions(session, fact_set.id, gate.suite):
+    if gate and not fact_sets.has_questions(session, fact_set_id, gate.suite):
         raise SuiteNotMeasuredError(gate.suite)
 
 
@@ -107,37 +132,34 @@ def check_gate_inline(gate: GateOptions, upload: Upload) -> None:
 
 
 def _new_job(
-    request: JobCreate, fact_set: FactSet, *, revision: str | None, project_id: ProjectId, now: datetime
+    request: JobCreate,
+    settings: JsonObject,
+    facts: Facts,
+    *,
+    revision: str | None,
+    project_id: ProjectId,
+    now: datetime,
 ) -> Job:
-    settings = request.settings()
-    asked = json.dumps({**settings, "facts": fact_set.sha256}, sort_keys=True)
-    return Job(
-        id=JobId(new_id("job", now=now)),
+    return adding.job_of(
+        settings,
+        {"facts": facts.sha256},
         project_id=project_id,
-        name=request.name,
-        labels=settings["metadata"],
-        fact_set_id=fact_set.id,
+        now=now,
+        kind=JobKind.TRAINING,
+        fact_set_id=facts.id,
         base_model=request.base_model,
         base_revision=revision,
         method_type=type_of(settings["method"]),
         method=settings["method"],
         training=settings["training"],
         evaluation=settings["evaluation"],
-        request_sha256=hashlib.sha256(asked.encode()).hexdigest(),
-        queue=GPU_QUEUE,
-        priority=request.priority,
         gpus=request.training.processes,
-        traceparent=tracing.current(),
-        status=JobStatus.QUEUED,
-        attempt=0,
         min_worker_version=SEVERAL_VARIANTS if expanded(settings["method"]) != [settings["method"]] else 0,
-        next_run_at=now,
-        created_at=now,
     )
 
 
 def get_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> JobRead:
-    with database.read() as session:
+    with database.glance() as session:
         job = repository.get_job(session, job_id, project_id=project_id)
         return _show(database, session, [job])[0]
 
@@ -151,7 +173,7 @@ def list_jobs(
     fact_set_id: str | None,
     kind: JobKind | None = None,
 ) -> Sequence[JobRead]:
-    with database.read() as session:
+    with database.glance() as session:
         jobs = repository.list_jobs(
             session, cut, project_id=project_id, status=status, fact_set_id=fact_set_id, kind=kind
         )
@@ -209,7 +231,8 @@ def retry_job(
     with database.begin() as session:
         now = database.now(session)
         repository.get_job(session, job_id, project_id=project_id)
-        quotas.check_may_queue(session, project_id, defaults, now=now)
+        limits = project_quotas.of_project(session, project_id, defaults)
+        quotas.check_may_queue(session, project_id, limits, now=now)
         data = {"from": str(start)}
         job = repository.act(session, job_id, Action.RETRY, project_id=project_id, now=now, data=data)
         if start is RetryFrom.START:
@@ -245,6 +268,7 @@ def delete_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> N
         if repository.hold(session, job.id):  # its events go with it, and webhooks may not know of them yet
             outbox.note_all_of(session, job.id, now=database.now(session))
         repository.delete_job(session, job_id, project_id=project_id)
+        answers.forget_location(session, project_id, f"/jobs/{job_id}")
     log.info("job.deleted", job_id=job_id)
 
 

@@ -18,10 +18,11 @@ class JobStatus(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What comes of a job: adapters, or a measurement of one that is there."""
+    """What comes of a job: adapters, or a measurement or an export of one that is there."""
 
     TRAINING = "training"
     EVALUATION = "evaluation"
+    EXPORT = "export"
 
 
 class Phase(StrEnum):

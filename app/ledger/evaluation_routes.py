@@ -1,10 +1,10 @@
 """HTTP face of evaluations: parse, call one use case, answer."""
 
-from fastapi import APIRouter, BackgroundTasks, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
 
 from app.idempotency.once import once
 from app.ids import EvaluationId
-from app.jobs.models import GPU_QUEUE
+from app.jobs.deps import HintDep
 from app.jobs.schemas import JobRead
 from app.ledger import evaluation_service as service
 from app.ledger import measuring
@@ -13,7 +13,7 @@ from app.ledger.evaluation_schemas import EvaluationRead
 from app.ledger.schemas import FactResultRead, Outcome
 from app.projects.quotas import Quotas
 from app.web.body import StrictRoute
-from app.web.deps import DatabaseDep, DispatcherDep, ProjectDep, SettingsDep
+from app.web.deps import DatabaseDep, ProjectDep, SettingsDep
 from app.web.paging import IdCutDep, NumberCutDep, Page
 from app.web.problems import problems
 
@@ -26,10 +26,9 @@ def create_evaluation(
     body: EvaluationCreate,
     request: Request,
     response: Response,
-    background: BackgroundTasks,
     project_id: ProjectDep,
     database: DatabaseDep,
-    dispatcher: DispatcherDep,
+    hint: HintDep,
     settings: SettingsDep,
 ) -> JobRead:
     """Have an adapter measured again, on the facts it was taught or others, by a job to poll.
@@ -43,7 +42,7 @@ def create_evaluation(
         allowed_models=settings.allowed_models,
         defaults=Quotas.by_default(settings),
     )
-    background.add_task(dispatcher.hint, GPU_QUEUE)
+    hint()
     response.headers["Location"] = request.app.url_path_for("get_job", job_id=job.id)
     return job
 

@@ -7,10 +7,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.adapters.models import AdapterStatus
-from app.adapters.schemas import Gate, KnownSummary, SuiteMistakes, SupervisionSummary, TrainingSummary
+from app.adapters.schemas import (
+    Gate,
+    KnownSummary,
+    LivingSummary,
+    SuiteMistakes,
+    SupervisionSummary,
+    TrainingSummary,
+)
 from app.evaluations.models import FactResult
 from app.ids import AdapterId, JobId
-from app.jobs.forecast_schemas import SecondsForecast
+from app.jobs.forecast_schemas import PeakForecast, SecondsForecast
 from app.jobs.requests import Method, Methods
 from app.jobs.schemas import JobError
 from app.jobs.states import JobKind, JobStatus, Phase
@@ -61,6 +68,17 @@ class FactResultRead(BaseModel):
     reason: str | None
     scored_by: Annotated[str | None, Field(description="The mode in which answers were scored.")] = None
     asked: list[Asked]
+    change: Annotated[
+        Literal["added", "changed", "kept"] | None,
+        Field(description="What became of the fact since the job's parent; null without one."),
+    ] = None
+    parent_answer: Annotated[str | None, Field(description="What the parent says to the question.")] = None
+    parent_correct: bool | None = None
+    previous_answer: Annotated[str | None, Field(description="Of a changed fact, the answer it had.")] = None
+    previous_gone: Annotated[
+        bool | None,
+        Field(description="Whether the adapter no longer gives that; null where the new answer holds it."),
+    ] = None
 
     @classmethod
     def of(cls, row: FactResult) -> "FactResultRead":
@@ -115,6 +133,13 @@ class ScoreRead(BaseModel):
     lower_is_better: Annotated[bool, Field(description="Whether it is a loss.")] = False
 
 
+class PhaseMemory(BaseModel):
+    """Bytes that the process of a phase took at its peak."""
+
+    host: int
+    device: Annotated[int | None, Field(description="Null: it computed on the CPU.")]
+
+
 class PhaseRead(BaseModel):
     phase: Phase
     seconds: float
@@ -123,6 +148,16 @@ class PhaseRead(BaseModel):
     unit: str
     forecast: Annotated[
         SecondsForecast | None, Field(description="What was expected when the job was made.")
+    ] = None
+    memory: Annotated[PhaseMemory | None, Field(description="Null until the phase is done.")] = None
+
+
+class JobMemory(BaseModel):
+    """Bytes at the peak: of the device, or of the process where it computes on the CPU."""
+
+    peak: Annotated[int, Field(description="The highest of all phases that are done.")]
+    forecast: Annotated[
+        PeakForecast | None, Field(description="What was expected when the job was made.")
     ] = None
 
 
@@ -162,11 +197,14 @@ class Report(BaseModel):
 
     job_id: JobId
     kind: Annotated[
-        JobKind, Field(description="`evaluation`: it measured `adapter`, which another job has made.")
+        JobKind,
+        Field(
+            description="`evaluation`, `export`: it measured or wrote `adapter`, which another job has made."
+        ),
     ]
     status: JobStatus
     base_model: ReportModel
-    method: Annotated[Methods | None, Field(description="Null for an evaluation, which has no variants.")]
+    method: Annotated[Methods | None, Field(description="Null unless it trains: it has no variants then.")]
     counts: Counts
     scores: list[ScoreRead]
     confidence: float | None
@@ -175,7 +213,15 @@ class Report(BaseModel):
     mistakes: Annotated[list[SuiteMistakes], Field(description="What kinds of wrong answers there were.")]
     gate: Gate | None
     known: Annotated[KnownSummary | None, Field(description="Null unless `training.known_facts` is `skip`.")]
+    parent_adapter_id: Annotated[
+        AdapterId | None, Field(description="The adapter that training begins from; null for the base model.")
+    ]
+    living: Annotated[
+        LivingSummary | None,
+        Field(description="What became of the facts since the parent, once the job has succeeded."),
+    ]
     phases: list[PhaseRead]
+    memory: Annotated[JobMemory | None, Field(description="Null until a phase is done.")] = None
     adapter: ReportAdapter | None
     variants: list[VariantReport]
     frontier: Annotated[

@@ -1,8 +1,8 @@
 """Use cases on what came of a job. All of them only read."""
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -16,11 +16,14 @@ from app.evaluations.models import FactResult
 from app.fact_sets import repository as fact_sets
 from app.ids import JobId, ProjectId
 from app.jobs import repository as jobs
+from app.jobs.history import CPU
 from app.jobs.models import Job, JobPhase
 from app.jobs.schemas import JobError, gate_of
 from app.jobs.states import JobKind
+from app.jobs.variants import variants_of
 from app.ledger import variants
-from app.ledger.schemas import Outcome, PhaseRead, Report, ReportAdapter, ReportModel
+from app.ledger.schemas import JobMemory, Outcome, PhaseMemory, PhaseRead, Report, ReportAdapter, ReportModel
+from mixsd.exporting import ChatFormat, lines_of
 
 BATCH: Final = 200
 """Supervision records that are read at a time."""
@@ -52,12 +55,18 @@ def list_results(
 
 
 def supervision(
-    database: Database, *, project_id: ProjectId, job_id: JobId, variant: int | None = None
+    database: Database,
+    *,
+    project_id: ProjectId,
+    job_id: JobId,
+    variant: int | None = None,
+    form: ChatFormat | None = None,
 ) -> Iterator[bytes]:
     """Return what a variant is trained on as lines of JSON, by place of the fact and generation.
 
     Args:
         variant: Of several; left out, the recommended one, or the first before there is any.
+        form: The texts that training takes, as chats for other trainers; left out, all records.
 
     Raises:
         JobNotFoundError: The project has no such job. Raised here, not from the iterator.
@@ -66,10 +75,23 @@ def supervision(
     with database.read() as session:
         job = jobs.get_job(session, job_id, project_id=project_id)
         texts = variants.texts_of(session, job, variant)
-    return _lines(database, job.id, texts)
+    made_for = variants_of(job.method)[texts].method if job.method else {}
+    style = str(made_for.get("prompt_style", "natural"))
+
+    def as_lines(bodies: Iterator[dict[str, Any]]) -> Iterator[str]:
+        if form is not None:
+            return lines_of(bodies, form, prompt_style=style)
+        return (json.dumps(body, sort_keys=True, ensure_ascii=False) + "\n" for body in bodies)
+
+    return _lines(database, job.id, texts, as_lines)
 
 
-def _lines(database: Database, job_id: JobId, variant: int) -> Iterator[bytes]:
+def _lines(
+    database: Database,
+    job_id: JobId,
+    variant: int,
+    as_lines: Callable[[Iterator[dict[str, Any]]], Iterator[str]],
+) -> Iterator[bytes]:
     """Yield lines in batches. A slow reader holds no connection between them."""
     after = (-1, -1)
     while True:
@@ -77,15 +99,14 @@ def _lines(database: Database, job_id: JobId, variant: int) -> Iterator[bytes]:
             rows = jobs.supervision_after(session, job_id, after, limit=BATCH, variant=variant)
         if not rows:
             return
-        lines = [json.dumps(row.body, sort_keys=True, ensure_ascii=False) + "\n" for row in rows]
-        yield "".join(lines).encode()
+        yield "".join(as_lines(row.body for row in rows)).encode()
         after = (rows[-1].ord, rows[-1].generation)
 
 
 def report(session: Session, job: Job) -> Report:
     """Sum up a job, within the transaction of the use case that asks."""
     every = variants.reports_of(session, job)
-    if job.kind is JobKind.EVALUATION:
+    if job.kind is not JobKind.TRAINING:
         adapter = session.get(Adapter, job.adapter_id)
         measured = evaluations.measured_by(session, job.id)
         summary = Summary.model_validate(measured.summary or {} if measured else {})
@@ -96,6 +117,7 @@ def report(session: Session, job: Job) -> Report:
         summary = Summary.model_validate(adapter.summary if adapter else {})
         shown = next((each for each in every if each.recommended), every[0])
         counts, scores = shown.counts, shown.scores
+    rows = jobs.phases_of(session, [job.id])[job.id]
     return Report(
         job_id=job.id,
         kind=job.kind,
@@ -112,7 +134,10 @@ def report(session: Session, job: Job) -> Report:
         mistakes=summary.mistakes,
         gate=gate_of(job),
         known=summary.known,
-        phases=[_phase(row, job) for row in jobs.phases_of(session, [job.id])[job.id]],
+        phases=[_phase(row, job) for row in rows],
+        memory=_memory(rows, job),
+        parent_adapter_id=job.parent_adapter_id,
+        living=summary.living,
         adapter=_adapter(session, adapter),
         variants=every,
         frontier=job.frontier,
@@ -130,7 +155,15 @@ def _phase(row: JobPhase, job: Job) -> PhaseRead:
         total=row.total,
         unit=row.unit,
         forecast=next((each["seconds"] for each in expected if each["phase"] == row.phase), None),
+        memory=None if row.host_bytes is None else PhaseMemory(host=row.host_bytes, device=row.device_bytes),
     )
+
+
+def _memory(rows: Sequence[JobPhase], job: Job) -> JobMemory | None:
+    taken = [row.host_bytes if job.device == CPU else row.device_bytes for row in rows]
+    peak = max((size for size in taken if size is not None), default=None)
+    expected = (job.forecast or {}).get("memory") or {}
+    return None if peak is None else JobMemory(peak=peak, forecast=expected.get("peak"))
 
 
 def _adapter(session: Session, adapter: Adapter | None) -> ReportAdapter | None:

@@ -36,7 +36,7 @@ def texts_of(session: Session, job: Job, number: int | None) -> int:
     Raises:
         VariantNotFoundError: The job has none of that number.
     """
-    if number is None and job.kind is JobKind.EVALUATION:
+    if number is None and job.kind is not JobKind.TRAINING:
         return 0  # of which it has no texts
     if number is None:
         adapter = adapters.of_job(session, job.id)

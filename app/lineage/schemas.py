@@ -45,13 +45,15 @@ class AdapterLineage(BaseModel):
     created_at: datetime
     released_at: Annotated[datetime | None, Field(description="When a quarantine was ended.")]
     release_reason: str | None
-    job: Annotated[LineageJob | None, Field(description="Null: it was deleted.")]
-    fact_set: LineageFactSet
+    imported: Annotated[bool, Field(description="Whether it was made elsewhere.")] = False
+    job: Annotated[LineageJob | None, Field(description="Null: it was deleted, or there never was one.")]
+    fact_set: Annotated[LineageFactSet | None, Field(description="Null: it is not known here.")]
     base_model: LineageBase
     method: LineageMethod
     parent: Annotated[
-        AdapterId | None, Field(description="Null: it was trained from the base model, as all are.")
+        AdapterId | None,
+        Field(description="The adapter that training began from. Null: it was the base model."),
     ] = None
     children: Annotated[
-        list[AdapterId], Field(description="Adapters that were trained from it: so far there are none.")
+        list[AdapterId], Field(description="Adapters that were trained from it, the oldest first.")
     ] = []

@@ -23,7 +23,7 @@ from app.metrics.schemas import MetricRead
 from app.web.access import Admission
 from app.web.deps import DatabaseDep, DoorkeeperDep, ProjectDep, SettingsDep
 from app.web.negotiation import preferred
-from app.web.paging import Cursor, Limit, NumberCutDep, Page, decode
+from app.web.paging import Cursor, Limit, NumberCutDep, Page, SealDep
 from app.web.problems import problems
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
@@ -63,14 +63,14 @@ _LOGS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def _live(request: Request) -> Live:
+async def _live(request: Request) -> Live:
     return cast(Live, request.app.state.live)
 
 
 LiveDep = Annotated[Live, Depends(_live)]
 
 
-def _after(
+async def _after(
     after: Annotated[
         int | None, Query(ge=0, lt=_BIGGEST, description="Only events behind the one with this `seq`.")
     ] = None,
@@ -91,8 +91,8 @@ def _after(
     return int(last_event_id)
 
 
-def _by_place(limit: Limit = 20, cursor: Cursor = None) -> Cut[str]:
-    return Cut(limit, decode(cursor, _PLACE.fullmatch))
+async def _by_place(seal: SealDep, limit: Limit = 20, cursor: Cursor = None) -> Cut[str]:
+    return Cut(limit, await seal.key_in(cursor, _PLACE.fullmatch), seal=seal.encode)
 
 
 class _Stream(EventSourceResponse):

@@ -1,9 +1,10 @@
 """How much a project may have."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import BigInteger, ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.ids import ProjectId
@@ -35,14 +36,30 @@ class Quotas:
 
 
 NONE: Final = Quotas()
+_NAMES: Final = tuple(field.name for field in fields(Quotas))
 
 
 def of_project(session: Session, project_id: ProjectId, defaults: Quotas) -> Quotas:
     """Return what holds for a project."""
-    names = [field.name for field in fields(Quotas)]
-    columns = [effective(name, defaults) for name in names]
-    row = session.execute(select(*columns).where(Project.id == project_id)).one()
-    return Quotas(row[0], row[1], row[2], row[3])
+    row = session.execute(select(*columns()).where(Project.id == project_id), bound(defaults)).one()
+    return split(row)[0]
+
+
+def columns() -> list[ColumnElement[int]]:
+    """Return what holds for the project of a row, as SQL into which `bound` puts the defaults."""
+    return [
+        func.coalesce(getattr(Project, f"quota_{name}"), bindparam(f"default_{name}", type_=BigInteger))
+        for name in _NAMES
+    ]
+
+
+def bound(defaults: Quotas) -> dict[str, int]:
+    return {f"default_{name}": getattr(defaults, name) for name in _NAMES}
+
+
+def split(row: Sequence[Any]) -> tuple[Quotas, list[Any]]:
+    """Return the quotas at the beginning of a row of `columns`, and what comes behind them."""
+    return Quotas(*row[: len(_NAMES)]), list(row[len(_NAMES) :])
 
 
 def effective(name: str, defaults: Quotas) -> ColumnElement[int]:

@@ -29,5 +29,5 @@ def release_adapter(
 
 @router.delete("/{adapter_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404))
 def delete_adapter(adapter_id: AdapterId, project_id: ProjectDep, database: DatabaseDep) -> None:
-    """Delete an adapter. The report of its job stays."""
+    """Delete an adapter with its exports. The report of its job stays."""
     service.delete_adapter(database, project_id=project_id, adapter_id=adapter_id)

@@ -7,6 +7,7 @@ from app.adapters.models import AdapterStatus
 from app.adapters.schemas import AdapterRead
 from app.db.engine import Database
 from app.events.repository import NewEvent
+from app.exports import repository as exports
 from app.ids import AdapterId, ProjectId
 from app.jobs import repository as jobs
 
@@ -42,7 +43,7 @@ def release_adapter(
 
 
 def delete_adapter(database: Database, *, project_id: ProjectId, adapter_id: AdapterId) -> None:
-    """Delete an adapter, and note it among the events of its job.
+    """Delete an adapter with its exports, and note it among the events of its job.
 
     Its row stays, as what was measured refers to it. Blobs stay as well: others may share them, or be
     about to. Collecting the unreferenced ones takes a look at the store as a whole.
@@ -55,6 +56,7 @@ def delete_adapter(database: Database, *, project_id: ProjectId, adapter_id: Ada
         has_job = job_id is not None and jobs.hold(session, job_id)  # first, as in `release_adapter`
         adapter = adapters.get_adapter(session, adapter_id, project_id=project_id, lock=True)
         adapters.delete_files(session, adapter.id)
+        exports.delete_all_of(session, adapter.id)
         adapter.status = AdapterStatus.DELETED
         if job_id is not None and has_job:
             said = NewEvent("adapter.deleted", "the adapter was deleted", data={"adapter_id": adapter_id})

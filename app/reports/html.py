@@ -9,7 +9,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from app.reports import charts, figures, frontier, summary
+from app.reports import charts, figures, frontier, living, summary
 from app.reports.schemas import Curve, JobReport
 from app.reports.texts import visible
 
@@ -42,6 +42,7 @@ def _environment() -> Environment:
         figures=figures,
         summary=summary,
         variants=frontier,
+        since=living,
         css=Markup(CSS),  # noqa: S704  a file of ours
         policy=_ALLOWED,
     )

@@ -10,12 +10,16 @@ from app.adapters.models import Adapter, AdapterStatus
 from app.fact_sets.models import FactSet, FactSetStatus
 from app.jobs.models import Job, JobPhase
 from app.jobs.states import JobKind
+from app.jobs.variants import variants_of
 from app.reports.schemas import (
     EvaluationRequest,
+    ExportRequest,
     JobManifest,
     JobRequest,
     ManifestAdapter,
     ManifestModel,
+    ManifestParent,
+    ManifestVariant,
     PhaseDigests,
     RunFacts,
 )
@@ -39,17 +43,57 @@ def packed_manifest(store: ArtifactStore, adapter: Adapter | None) -> Mapping[st
     return found
 
 
+def variants_in(store: ArtifactStore, job: Job, made: Sequence[Adapter]) -> list[ManifestVariant]:
+    """Return what is known of each variant of a job. `made` are its adapters, also those deleted."""
+    adapters = {adapter.variant: adapter for adapter in made}
+    found = []
+    for variant in variants_of(job.method):
+        adapter = adapters.get(variant.number)
+        packed = packed_manifest(store, adapter)
+        found.append(
+            ManifestVariant(
+                variant=variant.number,
+                label=variant.label,
+                supervision_sha256=(packed.get("supervision") or {}).get("sha256"),
+                adapter=_adapter(adapter, packed.get("files")),
+            )
+        )
+    return found
+
+
+def parent_in(
+    job: Job, adapter: Adapter | None, fact_set: FactSet | None, packed: Mapping[str, Any]
+) -> ManifestParent | None:
+    """Return what is known of the parent of a job: `adapter`, which was taught `fact_set`."""
+    if job.parent_adapter_id is None or job.parent_fact_set_id is None:
+        return None
+    there = adapter is not None and adapter.status is AdapterStatus.READY
+    known = fact_set is not None and fact_set.status is FactSetStatus.READY
+    return ManifestParent(
+        id=job.parent_adapter_id,
+        sha256=adapter and adapter.sha256,
+        available=there and known,
+        fact_set_id=job.parent_fact_set_id,
+        weights_sha256=(packed.get("parent") or {}).get("weights_sha256"),
+        facts_sha256=fact_set and fact_set.sha256,
+    )
+
+
 def manifest_of(
     job: Job,
     fact_set: FactSet,
     adapter: Adapter | None,
     phases: Sequence[JobPhase],
     packed: Mapping[str, Any],
+    variants: Sequence[ManifestVariant],
+    parent: ManifestParent | None = None,
 ) -> JobManifest:
     """Put together all that is known. `packed` is the manifest in the adapter's package."""
     revision = adapter.base_revision if adapter else job.base_revision
     available = fact_set.status is FactSetStatus.READY
-    gone = job.kind is JobKind.EVALUATION and (adapter is None or adapter.status is AdapterStatus.DELETED)
+    lost = parent is not None and not parent.available
+    deleted = adapter is None or adapter.status is AdapterStatus.DELETED
+    gone = lost or (job.kind is not JobKind.TRAINING and deleted)
     versions = dict(packed.get("versions") or {})
     law = versions.pop("law", None)
     return JobManifest.model_validate(
@@ -63,6 +107,7 @@ def manifest_of(
             "facts": RunFacts(
                 fact_set_id=fact_set.id, n=fact_set.n_facts, sha256=fact_set.sha256, available=available
             ),
+            "parent": parent,
             "base_model": ManifestModel.model_validate(
                 {**(packed.get("base_model") or {}), "id": job.base_model, "revision": revision}
             ),
@@ -73,6 +118,7 @@ def manifest_of(
             "machine": packed.get("compute"),
             "phases": [_digests(row) for row in phases],
             "adapter": _adapter(adapter, packed.get("files")),
+            "variants": list(variants),
             "created_at": job.created_at,
             "started_at": job.started_at,
             "finished_at": job.finished_at,
@@ -80,12 +126,15 @@ def manifest_of(
     )
 
 
-def request_of(job: Job, revision: str | None) -> JobRequest | EvaluationRequest:
+def request_of(job: Job, revision: str | None) -> JobRequest | EvaluationRequest | ExportRequest:
     """Return what to send to have the same again.
 
     If memory ran out, it has the number of texts in a pass with which there was enough: it
     changes how sums are rounded.
     """
+    if job.kind is JobKind.EXPORT:
+        named = {"name": job.name, "priority": job.priority, "metadata": job.labels}
+        return ExportRequest.model_validate({**named, **(job.export or {})})
     asked = {
         "name": job.name,
         "fact_set_id": job.fact_set_id,
@@ -102,6 +151,7 @@ def request_of(job: Job, revision: str | None) -> JobRequest | EvaluationRequest
         {
             **asked,
             "base_model": job.base_model,
+            "parent_adapter_id": job.parent_adapter_id,
             "revision": revision,
             "method": job.method,
             "training": training,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.reports import figures, frontier, summary
+from app.reports import figures, frontier, living, summary
 from app.reports.schemas import FactProvenance, JobReport, Pick, TextProvenance
 from app.reports.summary import Row
 from app.reports.texts import markdown, table
@@ -21,6 +21,7 @@ def _parts(report: JobReport) -> Iterator[str]:
     yield _pairs("what", summary.about(report))
     yield "## Outcomes"
     yield _outcomes(report)
+    yield from _living(report)
     if told := frontier.frontier_of(report):
         yield "## Variants"
         yield markdown(frontier.said(told))
@@ -57,6 +58,17 @@ def _outcomes(report: JobReport) -> str:
         (name.replace("_", " "), count, meaning) for name, count, meaning in figures.outcomes(report.counts)
     ]
     return table(("outcome", "facts", "meaning"), rows, right=(1,))
+
+
+def _living(report: JobReport) -> Iterator[str]:
+    if report.living is None:
+        return
+    yield "## Since the parent"
+    yield table(living.HEADER, living.rows(report.living), right=range(1, 5))
+    if told := living.sentences(report.living):
+        yield " ".join(markdown(line) for line in told)
+    if gone := living.retired(report.living):
+        yield table(living.RETIRED_HEADER, gone)
 
 
 def _scores(report: JobReport) -> Iterator[str]:

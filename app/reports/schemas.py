@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, Field
 
 from app.adapters.models import AdapterStatus
+from app.exports.models import ExportFormat
 from app.ids import AdapterId, FactSetId, JobId
 from app.jobs.models import Supervision
 from app.jobs.requests import EvaluationOptions, Methods, TrainingOptions
@@ -167,6 +168,7 @@ class JobRequest(BaseModel):
     base_model: str
     revision: Annotated[str | None, Field(description="Null until a worker has looked the newest up.")]
     fact_set_id: FactSetId
+    parent_adapter_id: AdapterId | None = None
     method: Methods
     training: TrainingOptions
     evaluation: EvaluationOptions
@@ -181,6 +183,15 @@ class EvaluationRequest(BaseModel):
     adapter_id: AdapterId
     fact_set_id: FactSetId
     evaluation: EvaluationOptions
+    priority: int
+    metadata: dict[str, str]
+
+
+class ExportRequest(BaseModel):
+    """A body for `POST /adapters/{adapter_id}/exports` that writes the adapter once more."""
+
+    name: str | None
+    format: ExportFormat
     priority: int
     metadata: dict[str, str]
 
@@ -237,6 +248,26 @@ class ManifestAdapter(BaseModel):
     files: Annotated[dict[str, str] | None, Field(description="The sha256 of each file, by path.")]
 
 
+class ManifestParent(BaseModel):
+    """The adapter that training began from."""
+
+    id: AdapterId
+    sha256: Annotated[str | None, Field(description="Of its manifest.json.")]
+    available: Annotated[bool, Field(description="False once it or its facts were deleted.")]
+    fact_set_id: FactSetId
+    weights_sha256: Annotated[str | None, Field(description="Of its weights, once the job has succeeded.")]
+    facts_sha256: Annotated[str | None, Field(description="Of the facts that it was taught.")]
+
+
+class ManifestVariant(BaseModel):
+    """One of the ways in which the job teaches its facts, and what came of it."""
+
+    variant: Annotated[int, Field(description="Its place, from 0.")]
+    label: str
+    supervision_sha256: Annotated[str | None, Field(description="Of the texts that it was trained on.")]
+    adapter: ManifestAdapter | None
+
+
 class JobManifest(BaseModel):
     """Everything that decided a run. What is not known, or not yet, is null."""
 
@@ -247,11 +278,15 @@ class JobManifest(BaseModel):
         bool, Field(description="Whether `request` can be sent as it is and names all that it takes.")
     ]
     request: Annotated[
-        JobRequest | EvaluationRequest,
-        Field(description="For `POST /jobs`, or for `POST /evaluations` if `kind` is `evaluation`."),
+        JobRequest | EvaluationRequest | ExportRequest,
+        Field(
+            description="For `POST /jobs`; for `POST /evaluations` if `kind` is `evaluation`, and for "
+            "`POST /adapters/{adapter_id}/exports` if it is `export`."
+        ),
     ]
     request_sha256: Annotated[str, Field(description="Of the settings and facts as they were sent.")]
     facts: RunFacts
+    parent: Annotated[ManifestParent | None, Field(description="Null: training began from the base model.")]
     base_model: ManifestModel
     supervision_sha256: str | None
     suites: ManifestSuites | None
@@ -259,7 +294,11 @@ class JobManifest(BaseModel):
     versions: Annotated[dict[str, str] | None, Field(description="Of the libraries, by name.")]
     machine: Machine | None
     phases: list[PhaseDigests]
-    adapter: ManifestAdapter | None
+    adapter: Annotated[ManifestAdapter | None, Field(description="Of several, the recommended one.")]
+    variants: Annotated[
+        list[ManifestVariant],
+        Field(description="One for each adapter that the job makes; none unless it trains."),
+    ]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

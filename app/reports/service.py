@@ -131,6 +131,17 @@ def manifest(
         fact_set = session.get_one(FactSet, job.fact_set_id)
         phases = jobs.phases_of(session, [job.id])[job.id]
         packed = manifests.packed_manifest(store, adapter)
-        if job.kind is JobKind.EVALUATION:  # the rest is of the run that made the adapter
+        if job.kind is not JobKind.TRAINING:  # the rest is of the run that made the adapter
             packed = {name: packed[name] for name in ("base_model", "files") if name in packed}
-        return manifests.manifest_of(job, fact_set, adapter, phases, packed)
+        variants = manifests.variants_in(store, job, adapters.all_of_job(session, job.id))
+        parent = (
+            manifests.parent_in(
+                job,
+                session.get(Adapter, job.parent_adapter_id),
+                session.get(FactSet, job.parent_fact_set_id),
+                packed,
+            )
+            if job.parent_adapter_id
+            else None
+        )
+        return manifests.manifest_of(job, fact_set, adapter, phases, packed, variants, parent)

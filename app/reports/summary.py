@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from app.jobs.states import JobStatus
+from app.jobs.states import JobKind, JobStatus
 from app.ledger.schemas import Asked, FactResultRead, ScoreRead
 from app.reports import figures
 from app.reports.figures import MISTAKES, duration, figure, instant
@@ -19,6 +19,11 @@ PICKS: Final = {
 }
 """Each origin of a token with the letter that stands for it, and what it means."""
 
+_NO_METHOD: Final = {
+    JobKind.TRAINING: "none",
+    JobKind.EVALUATION: "none: it measures an adapter",
+    JobKind.EXPORT: "none: it writes an adapter for engines",
+}
 _STATUS: Final = {
     JobStatus.QUEUED: "The job waits for a worker. What is below is what there is so far.",
     JobStatus.RUNNING: "The job runs. What is below is what there is so far.",
@@ -62,7 +67,7 @@ def about(report: JobReport) -> list[Row]:
         ("Status", report.status),
         ("Base model", report.base_model.id),
         ("Revision", report.base_model.revision or "not looked up yet"),
-        ("Method", _method(report) or "none: it measures an adapter"),
+        ("Method", _method(report) or _NO_METHOD[report.kind]),
         ("Facts", f"{report.counts.facts} in {report.fact_set_id}"),
         ("Created", instant(report.created_at)),
     ]

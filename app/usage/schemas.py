@@ -35,7 +35,7 @@ class QuotasRead(BaseModel):
     running_jobs: Annotated[QuotaRead, Field(description="At its limit, jobs wait.")]
     queued_jobs: Annotated[QuotaRead, Field(description="Jobs that wait or are paused.")]
     gpu_seconds: Annotated[QuotaRead, Field(description="Time that jobs ran since midnight UTC.")]
-    stored_bytes: Annotated[QuotaRead, Field(description="Size of all adapters.")]
+    stored_bytes: Annotated[QuotaRead, Field(description="Size of all adapters and uploaded files.")]
     day_ends_at: Annotated[datetime, Field(description="When `gpu_seconds` begins anew.")]
     requests_per_minute: Annotated[int | None, Field(description="For each key. Null: any number.")]
 
@@ -53,4 +53,4 @@ class UsageRead(BaseModel):
     fact_sets: int
     facts: int
     adapters: int
-    stored_bytes: Annotated[int, Field(description="Size of all adapters.")]
+    stored_bytes: Annotated[int, Field(description="Size of all adapters and uploaded files.")]

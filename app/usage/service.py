@@ -7,7 +7,6 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.adapters import repository as adapters
 from app.adapters.models import Adapter, AdapterStatus
 from app.db.engine import Database
 from app.fact_sets.models import FactSet, FactSetStatus
@@ -34,7 +33,7 @@ def get_quota(
             running_jobs=_quota(used.count(session, project_id, OWNED), limits.running_jobs),
             queued_jobs=_quota(used.count(session, project_id, WAITING), limits.queued_jobs),
             gpu_seconds=_quota(used.seconds_of_day(session, project_id, now), limits.gpu_seconds),
-            stored_bytes=_quota(adapters.stored_bytes(session, project_id), limits.stored_bytes),
+            stored_bytes=_quota(used.stored_bytes(session, project_id), limits.stored_bytes),
             day_ends_at=used.day_of(now) + _DAY,
             requests_per_minute=requests_per_minute or None,
         )
@@ -54,7 +53,7 @@ def get_usage(database: Database, *, project_id: ProjectId, days: int) -> UsageR
             fact_sets=n_sets,
             facts=n_facts,
             adapters=_adapters(session, project_id),
-            stored_bytes=adapters.stored_bytes(session, project_id),
+            stored_bytes=used.stored_bytes(session, project_id),
         )
 
 

@@ -4,9 +4,9 @@ Whatever is not named in `OPEN` needs a key, so a new route is shut until it is 
 """
 
 import ipaddress
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import ClassVar, Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,11 +16,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import access
-from app.access import Caller, Doorkeeper, KeyNeededError, MissingScopeError
-from app.errors import AppError, UnauthenticatedError
+from app.access import Caller, Doorkeeper, InvalidKeyError, KeyNeededError, MissingScopeError
+from app.errors import AppError, ForbiddenError, UnauthenticatedError
 from app.settings import MetricsAccess
 from app.web import problems
 from app.web.headers import DOCS_PATHS
+from app.web.limits import check_host
+from app.web.paths import path_of
 from app.web.rates import RateLimiter, Window
 
 OPEN: Final = frozenset({"/healthz", "/readyz", "/version", "/openapi.json", *DOCS_PATHS})
@@ -28,11 +30,22 @@ OPEN: Final = frozenset({"/healthz", "/readyz", "/version", "/openapi.json", *DO
 
 METRICS_PATH: Final = "/metrics"
 
-_ADMIN: Final = frozenset({"projects", "api-keys", "metrics"})
+_ADMIN: Final = frozenset({"projects", "api-keys", "audit", "metrics"})
 """First parts of paths behind which only administrators work."""
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _READING: Final = frozenset({"/fact-sets/validate", "/jobs/estimate", "/models/check"})
 """POST requests that change nothing."""
+
+
+class CrossSiteError(ForbiddenError):
+    """Where no key is asked for, nothing else tells the page of a stranger from its reader."""
+
+    code: ClassVar[str] = "cross_site"
+
+    def __init__(self) -> None:
+        super().__init__("a page of another site may not change anything here: without keys its reader would")
 
 
 def scope_of(method: str, path: str) -> access.Scope | None:
@@ -55,16 +68,19 @@ class AccessControl:
         doorkeeper: Doorkeeper,
         limiter: RateLimiter,
         metrics: MetricsAccess = MetricsAccess.KEY,
+        hosts_without_key: Sequence[str] = (),
     ) -> None:
+        """Stand before `app`. Who needs no key must ask for one of `hosts_without_key`, if there are any."""
         self._app = app
         self._doorkeeper = doorkeeper
         self._limiter = limiter
         self._metrics = metrics
+        self._hosts_without_key = hosts_without_key
 
     def _needed(self, scope: Scope) -> access.Scope | None:
         if scope["type"] != "http":
             return None
-        path = _path_of(scope)
+        path = path_of(scope)
         if path == METRICS_PATH and scope["method"] == "GET" and self._may_scrape(scope):
             return None
         return scope_of(scope["method"], path)
@@ -83,7 +99,10 @@ class AccessControl:
         request = Request(scope)
         try:
             caller, window = await self._admit(request)
+            request.state.caller = caller
             caller.require(needed)
+            if caller.key_id is None:
+                self._refuse_strange_pages(scope)
         except AppError as error:
             refusal = problems.expected(request, error)
             refusal.headers.update(_challenge(error))
@@ -93,6 +112,18 @@ class AccessControl:
             await problems.of_database(request, error)(scope, receive, send)
             return
         await self._pass_on(caller, window, scope, receive, send)
+
+    def _refuse_strange_pages(self, scope: Scope) -> None:
+        """Keep pages of other sites from acting for whoever looks at them, by name or from afar.
+
+        Raises:
+            BadHostError: The name that leads here is none of ours.
+            CrossSiteError: The browser says that another site asks.
+        """
+        if self._hosts_without_key:
+            check_host(scope, self._hosts_without_key)
+        if scope["method"] not in _SAFE and (b"sec-fetch-site", b"cross-site") in scope["headers"]:
+            raise CrossSiteError
 
     async def _pass_on(
         self, caller: Caller, window: Window | None, scope: Scope, receive: Receive, send: Send
@@ -104,7 +135,6 @@ class AccessControl:
                 MutableHeaders(scope=message).update(headers)
             await send(message)
 
-        scope.setdefault("state", {})["caller"] = caller
         with structlog.contextvars.bound_contextvars(project_id=caller.project_id, key_id=caller.key_id):
             await self._app(scope, receive, send_with_headers)
         if self._doorkeeper.is_due(caller):
@@ -113,7 +143,8 @@ class AccessControl:
     async def _admit(self, request: Request) -> tuple[Caller, Window | None]:
         """Find out who asks, without a thread where nothing has to be waited for."""
         address = request.client.host if request.client else "nowhere"
-        shown, is_local = _secret_of(request), is_loopback(address)
+        with self._strangers_counted(address):
+            shown, is_local = _secret_of(request), is_loopback(address)
         if self._limiter.waits:
             return await run_in_threadpool(self._look_up, shown, address, is_local=is_local)
         with self._strangers_counted(address):
@@ -146,7 +177,7 @@ class Admission:
     def __init__(self, request: Request, doorkeeper: Doorkeeper) -> None:
         self._doorkeeper = doorkeeper
         self._caller: Caller = request.state.caller
-        self._needed = scope_of(request.method, _path_of(request.scope))
+        self._needed = scope_of(request.method, path_of(request.scope))
         self._shown = _secret_of(request)
         self._is_local = is_loopback(request.client.host if request.client else "nowhere")
 
@@ -166,12 +197,6 @@ class Admission:
         return caller.project_id == self._caller.project_id
 
 
-def _path_of(scope: Scope) -> str:
-    """Return the path that the routes go by: without the one that the service is mounted at."""
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
-
-
 def is_loopback(address: str) -> bool:
     """Say whether an address is of the machine itself. Names are not looked up.
 
@@ -188,7 +213,10 @@ def is_loopback(address: str) -> bool:
 
 
 def _secret_of(request: Request) -> str | None:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    shown = request.headers.getlist("authorization")
+    if len(shown) > 1:
+        raise InvalidKeyError
+    scheme, _, secret = "".join(shown).partition(" ")
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 

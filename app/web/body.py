@@ -1,14 +1,19 @@
 """Bodies: counted while they are read, and parsed strictly."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, ClassVar
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from typing import Any, ClassVar, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from app.errors import MalformedError, TooLargeError, UnsupportedMediaError
+from app.errors import InvalidError, LateError, MalformedError, TooLargeError, UnsupportedMediaError
 from app.settings import Settings
+
+SLOWEST: Final = 1000
+"""Bytes a second below which a body is not waited for, once the time that all have is used up."""
 
 
 class BodyTooLargeError(TooLargeError):
@@ -31,6 +36,25 @@ class BrokenOffError(MalformedError):
     code: ClassVar[str] = "body_broken_off"
 
 
+class SlowBodyError(LateError):
+    code: ClassVar[str] = "body_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("the body did not come in time: send the request again, faster")
+
+    def headers(self) -> Mapping[str, str]:
+        return {"Connection": "close"}
+
+
+class RepeatedParameterError(InvalidError):
+    """Which of several values counts is not for us to guess."""
+
+    code: ClassVar[str] = "repeated_parameter"
+
+    def __init__(self) -> None:
+        super().__init__("the query has a parameter twice: send each once")
+
+
 class NulError(MalformedError):
     code: ClassVar[str] = "nul_character"
 
@@ -51,20 +75,43 @@ async def counted(request: Request, limit: int) -> AsyncGenerator[bytes]:
 
     Raises:
         BodyTooLargeError: It is longer than `limit`, by its own account or as it turns out.
+        SlowBodyError: It does not come, or comes too slowly.
         BrokenOffError: The client went away.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise BodyTooLargeError(limit)
     size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise BodyTooLargeError(limit)
-            yield part
-    except ClientDisconnect:
-        raise BrokenOffError("the body broke off") from None
+    settings: Settings = request.app.state.settings
+    async for part in _in_time(request.stream(), settings.request_timeout.total_seconds()):
+        size += len(part)
+        if size > limit:
+            raise BodyTooLargeError(limit)
+        yield part
+
+
+async def _in_time(parts: AsyncGenerator[bytes], patience: float) -> AsyncGenerator[bytes]:
+    """Yield parts as they come, waiting `patience` seconds in all; each kilobyte wins one of them back.
+
+    Raises:
+        SlowBodyError: It takes longer. What is done with the parts does not count.
+        BrokenOffError: The client went away.
+    """
+    clock = asyncio.get_running_loop().time
+    left = patience
+    while True:
+        asked_at = clock()
+        try:
+            async with asyncio.timeout(left):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise SlowBodyError from None
+        except ClientDisconnect:
+            raise BrokenOffError("the body broke off") from None
+        left = min(patience, left - (clock() - asked_at) + len(part) / SLOWEST)
+        yield part
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -113,8 +160,10 @@ class _ParsedRequest(Request):
         return self._parsed
 
 
-def refuse_nul(request: Request) -> None:
-    """Refuse NUL in path and query: Postgres cannot even compare with it."""
-    given = [request.url.path, *(part for pair in request.query_params.multi_items() for part in pair)]
-    if any("\x00" in part for part in given):
+async def check_address(request: Request) -> None:
+    """Refuse NUL in path and query, since Postgres cannot even compare with it; and what is there twice."""
+    pairs = request.query_params.multi_items()
+    if any("\x00" in part for part in (request.url.path, *(part for pair in pairs for part in pair))):
         raise NulError("path and query may not hold the character NUL")
+    if any(count > 1 for count in Counter(name for name, _ in pairs).values()):
+        raise RepeatedParameterError

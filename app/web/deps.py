@@ -1,4 +1,7 @@
-"""What a route may ask for. Values are put on `app.state` by `app.main`, once."""
+"""What a route may ask for. Values are put on `app.state` by `app.main`, once.
+
+All of it is asynchronous though nothing is waited for: FastAPI would send each of them to a thread else.
+"""
 
 from typing import Annotated, cast
 
@@ -13,38 +16,38 @@ from app.settings import Settings
 from app.storage import ArtifactStore
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     return cast(Database, request.app.state.database)
 
 
-def _store(request: Request) -> ArtifactStore:
+async def _store(request: Request) -> ArtifactStore:
     return cast(ArtifactStore, request.app.state.store)
 
 
-def _dispatcher(request: Request) -> Dispatcher:
+async def _dispatcher(request: Request) -> Dispatcher:
     return cast(Dispatcher, request.app.state.dispatcher)
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
-def _clock(request: Request) -> Clock:
+async def _clock(request: Request) -> Clock:
     return cast(Clock, request.app.state.clock)
 
 
-def _doorkeeper(request: Request) -> Doorkeeper:
+async def _doorkeeper(request: Request) -> Doorkeeper:
     return cast(Doorkeeper, request.app.state.doorkeeper)
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     """Return who asks, as `app.web.access` has found out."""
     return cast(Caller, request.state.caller)
 
 
-def _project(request: Request) -> ProjectId:
+async def _project(request: Request) -> ProjectId:
     """Return the project that the request acts for: that of the key."""
-    return _caller(request).project_id
+    return cast(Caller, request.state.caller).project_id
 
 
 DatabaseDep = Annotated[Database, Depends(_database)]

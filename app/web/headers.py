@@ -9,12 +9,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ALWAYS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+        "form-action 'none'",
+        "Cross-Origin-Resource-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
     }
 )
+
+_HTTPS_ONLY: Final = "max-age=31536000"
+"""How long, in seconds, a browser that came by HTTPS comes by nothing else."""
 
 DOCS_PATH: Final = "/docs"
 DOCS_ASSETS: Final[Mapping[str, str]] = MappingProxyType(
@@ -29,7 +34,7 @@ DOCS_PATHS: Final = frozenset({DOCS_PATH, *(f"{DOCS_PATH}/{name}" for name in DO
 
 # The page of the docs has a script of its own, and loads Swagger UI from this service.
 _DOCS_POLICY: Final = (
-    "default-src 'none'; frame-ancestors 'none'; connect-src 'self'; "
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; connect-src 'self'; "
     "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 )
 
@@ -50,6 +55,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 if scope["path"] == DOCS_PATH:
                     headers["Content-Security-Policy"] = _DOCS_POLICY
+                if scope.get("scheme") == "https":
+                    headers.setdefault("Strict-Transport-Security", _HTTPS_ONLY)
                 for name, value in ALWAYS.items():
                     headers.setdefault(name, value)
             await send(message)

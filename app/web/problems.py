@@ -1,4 +1,7 @@
-"""Errors as `application/problem+json` (RFC 9457)."""
+"""Errors as `application/problem+json` (RFC 9457).
+
+But where clients of another API ask, they are in the shape that those read: `app.web.openai_errors`.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -15,10 +18,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from app import errors
-from app.web import invalid
+from app.storage import StoreUnavailableError
+from app.web import invalid, openai_errors
 from app.web.allowed import allowed_methods
 from app.web.headers import ALWAYS
 from app.web.request_id import HEADER
+from app.web.titles import title_of
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +38,10 @@ STATUS: Final[Mapping[type[errors.AppError], HTTPStatus]] = {
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.ConflictError: HTTPStatus.CONFLICT,
     errors.GoneError: HTTPStatus.GONE,
+    errors.LateError: HTTPStatus.REQUEST_TIMEOUT,
     errors.TooLargeError: HTTPStatus(413),
+    errors.LongUriError: HTTPStatus(414),
+    errors.LargeHeadersError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.RangeError: HTTPStatus(416),
     errors.InvalidError: HTTPStatus(422),
@@ -41,9 +49,6 @@ STATUS: Final[Mapping[type[errors.AppError], HTTPStatus]] = {
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InsufficientStorageError: HTTPStatus.INSUFFICIENT_STORAGE,
 }
-
-_TITLES: Final = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
-"""Where the Python versions that we support differ in the phrase."""
 
 _HEADERS: Final = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
@@ -96,10 +101,6 @@ class Problem(BaseModel):
     total_errors: int | None = None
 
 
-def title_of(status: int) -> str:
-    return _TITLES.get(status, HTTPStatus(status).phrase)
-
-
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document a route's error answers: `responses=problems(404, 409)`."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -109,6 +110,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install(app: FastAPI) -> None:
     """Register the handlers. Unexpected exceptions are logged and never described to the client."""
     app.add_exception_handler(errors.AppError, expected)
+    app.add_exception_handler(StoreUnavailableError, of_store)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _by_the_framework)
     app.add_exception_handler(PoolTimeoutError, of_database)
@@ -173,6 +175,13 @@ def of_database(request: Request, error: Exception) -> JSONResponse:
     return _bug(request, error)
 
 
+def of_store(request: Request, error: Exception) -> JSONResponse:
+    """Say that the store of adapters is away. Where it is, and what is wrong, is for the log alone."""
+    log.warning("store.unavailable", path=request.url.path, error=str(error))
+    detail = "the store of adapters does not answer; try again"
+    return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, StoreUnavailableError.code, detail)
+
+
 def _is_full(error: Exception) -> bool:
     cause = getattr(error, "orig", None)
     return (
@@ -193,6 +202,11 @@ def _answer(
     headers: Mapping[str, str] = MappingProxyType({}),
     members: Mapping[str, Any] = MappingProxyType({}),
 ) -> JSONResponse:
+    # A bug is answered outside of every middleware, so the headers are set here as well.
+    every = {**ALWAYS, **_HEADERS.get(status, {}), **headers, HEADER: request.state.request_id}
+    if openai_errors.is_asked(request.scope):
+        body = openai_errors.body_of(status, code, detail, members)
+        return JSONResponse(body, status_code=status, headers=every)
     shown = dict(members)
     if "errors" in shown:
         shown["errors"] = [InputError.model_validate(error) for error in shown["errors"][:MAX_LISTED]]
@@ -207,7 +221,6 @@ def _answer(
     return JSONResponse(
         problem.model_dump(mode="json", exclude_none=True),
         status_code=status,
-        # A bug is answered outside of every middleware, so the headers are set here as well.
-        headers={**ALWAYS, **_HEADERS.get(status, {}), **headers, HEADER: request.state.request_id},
+        headers=every,
         media_type=MEDIA_TYPE,
     )

@@ -1,32 +1,36 @@
 """Files that clients send, as the body itself or as the part `file` of a form. They lie on disk meanwhile."""
 
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Final, cast
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.errors import MalformedError
 from app.storage import or_full
-from app.web.body import counted, media_type
+from app.web.body import MediaTypeError, counted, media_type
 
 FORM: Final = "multipart/form-data"
 _BLOCK: Final = 1 << 20
 _MAX_FIELD: Final = 4_000
+"""Most bytes of a field that is no file."""
 MAX_NAME: Final = 200
 """Characters of the part `name`."""
-"""Most bytes of a field that is no file."""
+_NAME_ALONE: Final = "send one part `file` with a file name, and beside it `name` at most"
+_ANY_FIELDS: Final = "send one part `file` with a file name, and each field once"
+_MOST_FIELDS: Final = 8
 
 
 class MalformedFormError(MalformedError):
     code: ClassVar[str] = "malformed_multipart"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(f"{detail}; send one part `file` with a file name, and beside it `name` at most")
+    def __init__(self, detail: str, said: str = _NAME_ALONE) -> None:
+        super().__init__(f"{detail}; {said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,34 @@ def sent_file(check: Callable[[str, str], object]) -> Callable[[Request], AsyncG
     return take
 
 
+@dataclass(frozen=True, slots=True)
+class SentForm:
+    """A form with one file, and whatever fields are beside it, each once."""
+
+    file: BinaryIO
+    file_name: str
+    fields: Mapping[str, str]
+
+
+async def sent_form(request: Request) -> AsyncGenerator[SentForm]:
+    """Take a form with a file. What fields it may have is for the route to say."""
+    limit = request.app.state.settings.max_upload_bytes
+    if media_type(request) != FORM:
+        raise MediaTypeError(FORM)
+    with or_full(limit):
+        form = await _form(request, counted(request, limit), max_fields=_MOST_FIELDS, said=_ANY_FIELDS)
+    try:
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        if len(fields) + 1 < len(form.multi_items()) or len(dict(fields)) < len(fields):
+            raise MalformedFormError("the form has a part twice", _ANY_FIELDS)
+        if any("\x00" in part for field in fields for part in field):
+            raise MalformedFormError("a field holds the character NUL", _ANY_FIELDS)
+        sent = cast(UploadFile, form["file"])
+        yield SentForm(sent.file, sent.filename or "", dict(fields))
+    finally:
+        await form.close()
+
+
 async def _write(parts: AsyncGenerator[bytes], file: BinaryIO) -> None:
     """Write parts down, in large pieces and not on the event loop."""
     waiting = bytearray()
@@ -88,17 +120,23 @@ async def _write(parts: AsyncGenerator[bytes], file: BinaryIO) -> None:
     await run_in_threadpool(file.flush)
 
 
-async def _form(request: Request, parts: AsyncGenerator[bytes]) -> FormData:
-    parser = MultiPartParser(request.headers, parts, max_files=1, max_fields=1, max_part_size=_MAX_FIELD)
+async def _form(
+    request: Request, parts: AsyncGenerator[bytes], *, max_fields: int = 1, said: str = _NAME_ALONE
+) -> FormData:
+    if not _is_utf8(request.headers["content-type"]):  # or else whoever sends it has a say in how it is read
+        raise MalformedFormError("the form is in another encoding than UTF-8", said)
+    parser = MultiPartParser(
+        request.headers, parts, max_files=1, max_fields=max_fields, max_part_size=_MAX_FIELD
+    )
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise MalformedFormError(error.message.rstrip(".")) from None
+        raise MalformedFormError(error.message.rstrip("."), said) from None
     if not isinstance(form.get("file"), UploadFile):
         # Of a form that broke off in the middle of a file, the parser alone knows that file.
         for left in getattr(parser, "_files_to_close_on_error", ()):
             left.close()
-        raise MalformedFormError("the form has no part `file`, or it broke off")
+        raise MalformedFormError("the form has no part `file`, or it broke off", said)
     return form
 
 
@@ -117,6 +155,6 @@ def _in_form(form: FormData) -> SentFile:
 
 
 def _is_utf8(content_type: str) -> bool:
-    """Say whether a content type names no other encoding than UTF-8."""
-    _, _, charset = content_type.lower().replace(" ", "").partition("charset=")
-    return charset.partition(";")[0].strip("\"'") in {"", "utf-8", "utf8", "us-ascii"}
+    """Say whether a content type names no other encoding than UTF-8, as the parser of forms reads it."""
+    _, parameters = parse_options_header(content_type)
+    return parameters.get(b"charset", b"").strip(b"' ").lower() in {b"", b"utf-8", b"utf8", b"us-ascii"}

@@ -21,7 +21,7 @@ class MessageData(BaseModel):
     reason: DisabledReason | None = None
 
 
-class Message(BaseModel):
+class WebhookMessage(BaseModel):
     """The body of a webhook."""
 
     type: str

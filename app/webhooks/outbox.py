@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.events.models import Event
 from app.ids import JobId, ProjectId
-from app.webhooks.messages import Message, MessageData
+from app.webhooks.messages import MessageData, WebhookMessage
 from app.webhooks.models import Webhook
 from app.webhooks.repository import a_delivery, enabled_in_live_projects
 from app.webhooks.states import is_wanted
@@ -90,7 +90,7 @@ def _is_for(event: Row[Any], webhook: Webhook) -> bool:
     return event.created_at >= webhook.created_at and is_wanted(event.type, webhook.events)
 
 
-def _message_of(session: Session, event: Row[Any]) -> Message:
+def _message_of(session: Session, event: Row[Any]) -> WebhookMessage:
     data = MessageData(
         id=_thing_of(session, event),
         job_id=event.job_id,
@@ -99,7 +99,7 @@ def _message_of(session: Session, event: Row[Any]) -> Message:
         attempt=event.attempt,
         phase=event.phase,
     )
-    return Message(type=event.type, created_at=event.created_at, data=data)
+    return WebhookMessage(type=event.type, created_at=event.created_at, data=data)
 
 
 def _thing_of(session: Session, event: Row[Any]) -> str:

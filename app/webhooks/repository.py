@@ -11,7 +11,7 @@ from app.db.lists import Cut, cut_by
 from app.ids import DeliveryId, ProjectId, WebhookId, new_id
 from app.projects.models import Project
 from app.webhooks.errors import DeliveryNotFoundError, WebhookNotFoundError
-from app.webhooks.messages import Message, MessageData
+from app.webhooks.messages import MessageData, WebhookMessage
 from app.webhooks.models import Delivery, DeliveryTry, Webhook
 from app.webhooks.states import DISABLED, TEST, DeliveryStatus, DisabledReason, is_wanted
 
@@ -87,7 +87,7 @@ def tries_of(session: Session, delivery_id: DeliveryId) -> Sequence[DeliveryTry]
     return session.scalars(statement.order_by(DeliveryTry.number.desc()).limit(LONGEST_LOG)).all()
 
 
-def a_delivery(webhook_id: WebhookId, message: Message, *, now: datetime) -> Delivery:
+def a_delivery(webhook_id: WebhookId, message: WebhookMessage, *, now: datetime) -> Delivery:
     """Make a message that is to be sent at once. It is not stored yet."""
     return Delivery(
         id=DeliveryId(new_id("dlv", now=now)),
@@ -103,7 +103,7 @@ def a_delivery(webhook_id: WebhookId, message: Message, *, now: datetime) -> Del
 
 
 def add_test(session: Session, webhook: Webhook, *, now: datetime) -> Delivery:
-    message = Message(type=TEST, created_at=now, data=MessageData(id=webhook.id))
+    message = WebhookMessage(type=TEST, created_at=now, data=MessageData(id=webhook.id))
     delivery = a_delivery(webhook.id, message, now=now)
     session.add(delivery)
     session.flush()
@@ -137,7 +137,7 @@ def disable(session: Session, webhook: Webhook, reason: DisabledReason, *, now: 
     )
     if reason is DisabledReason.REQUEST:
         return
-    message = Message(type=DISABLED, created_at=now, data=MessageData(id=webhook.id, reason=reason))
+    message = WebhookMessage(type=DISABLED, created_at=now, data=MessageData(id=webhook.id, reason=reason))
     others = select(Webhook).where(
         Webhook.project_id == webhook.project_id, Webhook.id != webhook.id, enabled_in_live_projects()
     )

@@ -32,7 +32,7 @@ _BODY: Final = (400, 413, 415)
 _USUAL_ROTATION: Final = SecretRotation()
 
 
-def _check_url(request: Request) -> CheckUrl:
+async def _check_url(request: Request) -> CheckUrl:
     rules = cast(Rules, request.app.state.webhook_rules)
     resolve = cast(Resolver, request.app.state.resolve)
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from app.ids import DeliveryId, EventId, JobId, WebhookId
-from app.webhooks.messages import Message
+from app.webhooks.messages import WebhookMessage
 from app.webhooks.models import Delivery, DeliveryTry, Webhook
 from app.webhooks.states import PATTERNS, DeliveryStatus, DisabledReason, WebhookStatus
 
@@ -24,7 +24,15 @@ def _known(pattern: str) -> str:
     return pattern
 
 
-Url = Annotated[str, Field(min_length=1, max_length=2000, description="Where to; https, and public.")]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2000,
+        description="Where to; https, and public.",
+        json_schema_extra={"format": "uri", "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\u0000\\@#]+$"},
+    ),
+]
 Events = Annotated[
     list[Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": sorted(PATTERNS)})]],
     Field(
@@ -138,11 +146,11 @@ class TryRead(BaseModel):
 
 
 class DeliveryDetail(DeliveryRead):
-    message: Annotated[Message, Field(description="What is sent.")]
+    message: Annotated[WebhookMessage, Field(description="What is sent.")]
     log: Annotated[list[TryRead], Field(description="The last 50 tries, newest first.")]
 
     @classmethod
     def with_log(cls, delivery: Delivery, tries: Sequence[DeliveryTry]) -> Self:
         shown = DeliveryRead.of(delivery).model_dump()
-        message = Message.model_validate_json(delivery.body)
+        message = WebhookMessage.model_validate_json(delivery.body)
         return cls(**shown, message=message, log=[TryRead.model_validate(row) for row in tries])

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.engine import Database
 from app.db.lists import Cut
+from app.idempotency import repository as answers
 from app.ids import DeliveryId, ProjectId, WebhookId, new_id
 from app.webhooks import repository
 from app.webhooks.errors import WebhookDisabledError, WebhookLimitError
@@ -113,6 +114,7 @@ def delete_webhook(database: Database, *, project_id: ProjectId, webhook_id: Web
     with database.begin() as session:
         webhook = repository.get_webhook(session, webhook_id, project_id=project_id, lock=True)
         session.delete(webhook)
+        answers.forget_location(session, project_id, f"/webhooks/{webhook_id}")
     log.info("webhook.deleted", webhook_id=webhook_id)
 
 

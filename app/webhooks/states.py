@@ -37,7 +37,7 @@ TYPES: Final = frozenset(
         "job": "created queued started phase_started phase_completed metrics checkpoint_saved "
         "supervision_rejected warning attempt_lost requeued pausing paused resumed cancelling cancelled "
         "gate_failed succeeded failed",
-        "adapter": "created quarantined released deleted",
+        "adapter": "created quarantined released deleted exported",
         "evaluation": "completed",
         "webhook": "disabled",
     }.items()

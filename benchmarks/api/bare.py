@@ -24,6 +24,13 @@ def get_job(job_id: str) -> Any:
         return dict(connection.execute(statement).mappings().one())
 
 
+@app.get("/jobs")
+def list_jobs(limit: int) -> Any:
+    statement = select(JOBS).where(JOBS.c.project_id == PROJECT).order_by(JOBS.c.id.desc()).limit(limit)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(statement).mappings()]
+
+
 @app.post("/jobs", status_code=202)
 def create_job(body: dict[str, Any]) -> Any:
     now = datetime.now(UTC)

@@ -165,7 +165,7 @@ def served(target: str, url: str, data: Path, more: Mapping[str, str]) -> Iterat
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and server.poll() is None:
         try:
             httpx2.get(f"{url}/nothing", timeout=2.0)

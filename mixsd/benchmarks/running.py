@@ -18,7 +18,7 @@ from mixsd.benchmarks.means import means_of
 from mixsd.benchmarks.suite import Marked, Metric, Subject, Suite
 from mixsd.cache_key import described
 from mixsd.durable import sha256_of_file, write_whole
-from mixsd.errors import OutOfMemoryError
+from mixsd.errors import ModelError, OutOfMemoryError
 from mixsd.evaluation.statistics import compare
 from mixsd.models.load import Base
 from mixsd.progress import OnProgress
@@ -129,7 +129,7 @@ def _adapter_on(base: Base, folder: Path) -> Iterator[Any]:
     """Put an adapter on the base model and merge it while the body runs, as a job's evaluation does."""
     try:
         model = lora.load_adapter(base, folder)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ModelError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise BenchmarkError(f"{folder} holds no adapter of {base.id}: {reason}") from error
     try:

@@ -9,16 +9,18 @@ from typing import Annotated
 
 import typer
 
-from mixsd.cli import analyse, benchmark, compare, library, service
+from mixsd.cli import analyse, benchmark, compare, exports, library, service, upkeep
 from mixsd.cli.adapters import adapters
 from mixsd.cli.corpus import corpus
 from mixsd.cli.facts import facts as facts_commands
 from mixsd.cli.jobs import jobs
 from mixsd.cli.keys import keys
 from mixsd.cli.models import models
+from mixsd.cli.supervision import supervision
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 cli.add_typer(service.cli)
+cli.add_typer(upkeep.cli)
 cli.add_typer(library.cli)
 cli.add_typer(compare.cli)
 cli.add_typer(analyse.cli)
@@ -28,7 +30,9 @@ cli.add_typer(facts_commands, name="facts")
 cli.add_typer(models, name="models")
 cli.add_typer(keys, name="keys")
 cli.add_typer(jobs, name="jobs")
+adapters.add_typer(exports.commands)
 cli.add_typer(adapters, name="adapters")
+cli.add_typer(supervision, name="supervision")
 
 
 @cli.callback()

@@ -77,7 +77,7 @@ def pull(
 
         from mixsd.cli.pull import pull as fetch
 
-        adapter_id = _adapter_of(client, adapter, variant)
+        adapter_id = adapter_of(client, adapter, variant)
         folder = to or Path(adapter_id)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         console = Console(stderr=True)
@@ -89,6 +89,34 @@ def pull(
             put({"adapter_id": adapter_id, "folder": str(folder), "files": files})
         else:
             typer.echo(str(folder))
+
+
+@adapters.command("import")
+def import_adapter(
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Folder that peft has saved, or a .tar.gz or .zip of it.")
+    ],
+    base_model: Annotated[str, typer.Option(help="What it was trained on, as a job would name it.")],
+    revision: Annotated[str, typer.Option(help="Of the base model.")] = "",
+    facts: Annotated[str, typer.Option(help="Fact set that it was taught, if the service has it.")] = "",
+    label: Annotated[str, typer.Option(help="What to call it.")] = "",
+    url: Url = HERE,
+    key: Key = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Bring an adapter in that was made elsewhere, and print its id. It is checked before it is stored."""
+    from mixsd.cli.packed import packed
+
+    named = {"base_model": base_model, "revision": revision, "fact_set_id": facts, "label": label}
+    with asking(url, key) as client, packed(source) as (archive, media_type):
+        params = {name: value for name, value in named.items() if value}
+        adapter = client.import_adapter(archive, media_type=media_type, params=params)
+    if as_json:
+        put(adapter)
+    else:
+        say("It is there as it is: `POST /evaluations` measures it.")
+        typer.echo(adapter["id"])
 
 
 @adapters.command("try")
@@ -112,7 +140,7 @@ def try_adapter(
 
     body = {"prompts": questions, "compare_base": not alone, "max_new_tokens": max_new_tokens}
     with asking(url, key) as client:
-        adapter_id = _adapter_of(client, adapter, variant)
+        adapter_id = adapter_of(client, adapter, variant)
         try:
             if stream:
                 pieces = client.generate_by_pieces(adapter_id, body)
@@ -161,7 +189,7 @@ def _say_if_it_cannot_be_asked(error: "RefusedError") -> None:
         raise typer.Exit(AWAY)
 
 
-def _adapter_of(client: "Client", name: str, variant: int | None) -> str:
+def adapter_of(client: "Client", name: str, variant: int | None) -> str:
     """Return the id of an adapter, given that or the id of its job: of several, the recommended one."""
     if not name.startswith("job_"):
         if variant is not None:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
@@ -19,6 +19,9 @@ PAGE: Final = 100
 TRIES: Final = 5
 """How often a request is sent while the service does not answer, or asks to come again."""
 
+LONGEST_WAIT: Final = 60.0
+"""Most seconds between two tries, whatever the service asks for: after a minute its count begins anew."""
+
 _KEY: Final = "Idempotency-Key"
 
 PATIENCE: Final = 900.0
@@ -28,6 +31,9 @@ Row = dict[str, Any]
 
 _STANDS: Final = ("inference_unavailable", "inference_failed")
 """Codes of a 503 that would not be another one a moment later."""
+
+_TOO_FAST: Final = "rate_limited"
+"""Code of a 429 that is over within a minute. Others say what has been used up."""
 
 _NO_SUCH_ROUTE: Final = {404, 405}
 _NO_ROUTE_CODES: Final = {None, "not_found", "method_not_allowed"}
@@ -47,20 +53,23 @@ class UnreachableError(ServiceError):
 
 
 class RefusedError(ServiceError):
-    """The service answered that it will not. `problem` is the document that says why, or empty."""
+    """The service answered that it will not. `problem` is the document that says why, or empty.
+
+    `retry_after` is for how many seconds it asked not to be asked again; 0 if it did not say.
+    """
 
     code: ClassVar[str] = "refused"
 
-    def __init__(self, message: str, status: int, problem: dict[str, Any]) -> None:
-        super().__init__(message, status, problem)
-        self.status, self.problem = status, problem
+    def __init__(self, message: str, status: int, problem: dict[str, Any], retry_after: float = 0.0) -> None:
+        super().__init__(message, status, problem, retry_after)
+        self.status, self.problem, self.retry_after = status, problem, retry_after
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class Client:
-    """Speaks to one service, with an API key if it has one; redirects are not followed with it.
+    """Speaks to one service, with an API key if it has one. Only streams follow a redirect, without it.
 
     Requests are repeated while the service is out of reach. What creates something or acts goes under
     an Idempotency-Key of its own, so that one whose answer was lost is carried out once.
@@ -77,6 +86,7 @@ class Client:
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx2.Client(base_url=url, timeout=30.0, transport=transport, headers=headers)
+        self._elsewhere = httpx2.Client(timeout=30.0, transport=transport)
         self._url = url
         self._sleep = sleep
 
@@ -85,6 +95,7 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+        self._elsewhere.close()
 
     def is_ready(self) -> bool:
         """Ask once whether the service takes jobs. Never raises."""
@@ -113,6 +124,10 @@ class Client:
     def check_facts(self, file: Path, *, media_type: str) -> dict[str, Any]:
         """Have a file of facts judged; nothing is stored. Raises as `push_facts` does."""
         return self._send_file("/fact-sets/validate", file, media_type, {})
+
+    def import_adapter(self, archive: Path, *, media_type: str, params: Mapping[str, str]) -> dict[str, Any]:
+        """Bring in an adapter that was made elsewhere. Sent once. Raises as `push_facts` does."""
+        return self._send_file("/adapters/import", archive, media_type, params)
 
     def _send_file(self, path: str, file: Path, kind: str, params: Mapping[str, str]) -> dict[str, Any]:
         patience = httpx2.Timeout(30.0, read=PATIENCE, write=PATIENCE)
@@ -227,19 +242,33 @@ class Client:
     ) -> Iterator[httpx2.Response]:
         """Open an answer that is read bit by bit; `silence` bounds the seconds between two bits.
 
+        A service may send a reader on, once, to where its files lie.
+
         Raises:
             RefusedError: The service did not give it.
             UnreachableError: Nothing answered, or the answer broke off, within the block too.
         """
         timeout = httpx2.Timeout(30.0, read=silence)
         try:
-            with self._http.stream(verb, path, json=body, headers=dict(headers), timeout=timeout) as answer:
-                if answer.is_error:
+            with ExitStack() as opened:
+                answer = opened.enter_context(
+                    self._http.stream(verb, path, json=body, headers=dict(headers), timeout=timeout)
+                )
+                if verb == "GET" and answer.has_redirect_location:
+                    to = answer.url.join(answer.headers["location"])
+                    answer = opened.enter_context(
+                        self._elsewhere.stream(verb, to, headers=dict(headers), timeout=timeout)
+                    )
+                if not answer.is_success:
                     answer.read()
                     raise _refusal(answer)
                 yield answer
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
+
+    def export(self, adapter_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Have an adapter exported; returns the job."""
+        return self._once(f"/adapters/{adapter_id}/exports", json=dict(body))
 
     def download_adapter(self, adapter_id: str, target: Path) -> None:
         """Write the archive of an adapter to `target`, which is complete or absent afterwards."""
@@ -263,6 +292,7 @@ class Client:
     def _answer(self, verb: str, path: str, **body: Any) -> httpx2.Response:
         """Send a request that may be repeated, until there is an answer that stands."""
         for _ in range(TRIES - 1):
+            wait = 1.0
             try:
                 answer = self._http.request(verb, path, **body)
             except httpx2.TransportError:
@@ -270,7 +300,8 @@ class Client:
             else:
                 if not _asks_to_come_again(answer):
                     return answer
-            self._sleep(1.0)
+                wait = max(wait, _retry_after(answer))
+            self._sleep(wait)
         try:
             return self._http.request(verb, path, **body)
         except httpx2.HTTPError as error:
@@ -283,13 +314,21 @@ class Client:
 def _asks_to_come_again(answer: httpx2.Response) -> bool:
     if answer.status_code == httpx2.codes.CONFLICT:
         return "idempotency_in_progress" in answer.text
+    if answer.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+        return _TOO_FAST in answer.text
     unavailable = answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE
     return unavailable and not any(code in answer.text for code in _STANDS)
 
 
+def _retry_after(answer: httpx2.Response) -> float:
+    """Return for how long the service does not want to be asked, at most `LONGEST_WAIT`."""
+    said = answer.headers.get("retry-after", "")
+    return min(float(said), LONGEST_WAIT) if said.isdecimal() else 0.0
+
+
 def _refusal(answer: httpx2.Response) -> RefusedError:
     problem = _problem_in(answer)
-    return RefusedError(_said(answer, problem), answer.status_code, problem)
+    return RefusedError(_said(answer, problem), answer.status_code, problem, _retry_after(answer))
 
 
 def _json_of(answer: httpx2.Response) -> dict[str, Any]:

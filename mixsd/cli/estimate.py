@@ -76,7 +76,9 @@ def _memory(estimate: Json) -> str:
     if not memory:
         return ""
     least, most = size(memory["device_least"]), size(memory["device_at_once"])
-    return f"memory: {least} of the device, {most} for full batches; {size(memory['host'])} of the machine"
+    said = f"memory: {least} of the device, {most} for full batches; {size(memory['host'])} of the machine"
+    peak = memory.get("peak") or {}
+    return f"{said}; by earlier jobs {size(peak['p50'])}" if peak.get("basis") == "history" else said
 
 
 def _disk(estimate: Json) -> str:

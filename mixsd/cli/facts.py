@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from mixsd.cli._remote import HERE, Key, Url, asking, tell
+from mixsd.cli.conversion import convert, converted
 
 if TYPE_CHECKING:
     from mixsd.intake.formats import Format
     from mixsd.intake.report import Report
 
-facts = typer.Typer(no_args_is_help=True, help="Check facts, and send them to a service.")
+facts = typer.Typer(no_args_is_help=True, help="Convert and check facts, and send them to a service.")
+facts.command()(convert)
 
 BAD: Final = 2
 """Exit status: something is wrong with the facts."""
@@ -60,6 +62,9 @@ def push(
     key: Key = "",
     name: Annotated[str, typer.Option(help="Name of the set; the document's own goes before it.")] = "",
     format_name: FormatName = "",
+    kind_name: Annotated[
+        str, typer.Option("--from", help="Convert it first, as `mixsd facts convert` would.")
+    ] = "",
     *,
     skip: Annotated[
         bool, typer.Option("--skip", help="Store the good facts, and report the others.")
@@ -67,11 +72,16 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Send a file to a service and print the id of the set. Exit status 2 if the facts are refused."""
-    with asking(url, key) as client:
+    with (
+        converted(file, kind_name, skip=skip) if kind_name else nullcontext(file) as facts_file,
+        asking(url, key) as client,
+    ):
         from mixsd.intake.formats import media_type_of
 
-        kind = media_type_of(format_of_file(file, format_name))
-        made = client.push_facts(file, media_type=kind, name=name, on_error="skip" if skip else "reject")
+        kind = media_type_of(format_of_file(facts_file, "" if kind_name else format_name))
+        made = client.push_facts(
+            facts_file, media_type=kind, name=name, on_error="skip" if skip else "reject"
+        )
     tell("left out", made["rejected"], made["total_rejected"])
     typer.echo(f"{made['n_facts']} facts, sha256 {made['sha256']}", err=True)
     typer.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else made["id"])

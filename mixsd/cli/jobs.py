@@ -55,6 +55,7 @@ def submit(
     lam: Annotated[
         list[str] | None, typer.Option(help="Of mixsd, between 0 and 1. Several: an adapter each.")
     ] = None,
+    parent: Annotated[str, typer.Option(help="Id of the adapter to start from.")] = "",
     name: Annotated[str, typer.Option(help="What to call job and facts.")] = "",
     priority: Annotated[int | None, typer.Option(help="Higher goes first.")] = None,
     config: Config = None,
@@ -84,6 +85,7 @@ def submit(
                 name=name,
                 priority=priority,
                 fact_set=fact_set,
+                parent=parent,
                 changes=changes or (),
             )
             if file is not None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mixsd.config import Plan
     from mixsd.facts import Fact
     from mixsd.inject import OnPhase, Workspace
+    from mixsd.living import Parent as ParentAdapter
     from mixsd.models.load import Base
     from mixsd.supervision import Supervision
 
@@ -44,6 +45,15 @@ CacheSupervision = Annotated[
     bool, typer.Option(help="Take texts that an equal run has made, and keep new ones for runs to come.")
 ]
 
+Parent = Annotated[
+    Path | None,
+    typer.Option("--from", help="Adapter to start from: its folder.", exists=True, file_okay=False),
+]
+Previous = Annotated[
+    Path | None,
+    typer.Option(help="Facts that the adapter of --from was taught.", exists=True, dir_okay=False),
+]
+
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
 
@@ -61,9 +71,20 @@ def _command(step: Callable[["Workspace"], None]) -> Callable[["Workspace"], Non
         threads: Threads = 0,
         *,
         cache_supervision: CacheSupervision = True,
+        parent: Parent = None,
+        previous: Previous = None,
     ) -> None:
         with _workspace(
-            facts, out, model, config, revision, cache, device, threads, cache_supervision=cache_supervision
+            facts,
+            out,
+            model,
+            config,
+            revision,
+            cache,
+            device,
+            threads,
+            cache_supervision=cache_supervision,
+            start=(parent, previous),
         ) as workspace:
             step(workspace)
 
@@ -173,17 +194,33 @@ def _workspace(
     threads: int,
     *,
     cache_supervision: bool,
+    start: tuple[Path | None, Path | None],
 ) -> Generator["Workspace"]:
-    with _loaded(facts, model, config, revision, cache, device, threads) as (base, read, plan, on_phase):
+    with _loaded(facts, model, config, revision, cache, device, threads, start=start) as loaded:
+        base, read, plan, on_phase = loaded
         from mixsd.cache import FILE, SupervisionCache
         from mixsd.inject import Workspace
         from mixsd.models.registry import default_cache
 
         file = (cache or default_cache()) / FILE
         with SupervisionCache(file) if cache_supervision else nullcontext() as texts:
-            workspace = Workspace(out, base, read, plan, on_phase, texts)
+            workspace = Workspace(out, base, read, plan, on_phase, texts, _parent(start, base, read))
             workspace.open()
             yield workspace
+
+
+def _parent(
+    start: tuple[Path | None, Path | None], base: "Base", facts: list["Fact"]
+) -> "ParentAdapter | None":
+    """Return what to start from, with the texts of its run if it lies in the folder of that."""
+    from mixsd.inject import SUPERVISION
+    from mixsd.intake.reading import read_facts
+    from mixsd.parent import parent_of, texts_beside
+
+    folder, previous = start
+    if folder is None or previous is None:
+        return None
+    return parent_of(folder, base, facts, read_facts(previous), texts_beside(folder, SUPERVISION))
 
 
 @contextmanager
@@ -195,6 +232,8 @@ def _loaded(
     cache: Path | None,
     device: str,
     threads: int,
+    *,
+    start: tuple[Path | None, Path | None] = (None, None),
 ) -> Generator[tuple["Base", list["Fact"], "Plan", "OnPhase"]]:
     """Read everything that may be wrong before the heavy libraries are loaded; then load them."""
     with explained():
@@ -204,7 +243,7 @@ def _loaded(
         from mixsd.options import plan_from
 
         read = read_facts(facts)
-        plan = plan_from(**settings_in(config))
+        plan = plan_from(**_options(config, *start))
         check_id(model)
 
         from mixsd.models.load import load_base, use_threads
@@ -215,6 +254,23 @@ def _loaded(
             found = pull(model, cache=models, revision=revision, on_progress=on_phase("preparing"))
             use_threads(threads)
             yield load_base(found, device=device), read, plan, on_phase
+
+
+def _options(config: Path | None, parent: Path | None, previous: Path | None) -> dict[str, dict[str, Any]]:
+    """Return the settings of a run; what they leave open of the adapter's shape is that of the parent.
+
+    Raises:
+        ConfigError: Of parent and previous facts there is one alone.
+    """
+    from mixsd.errors import ConfigError
+    from mixsd.parent import manifest_in, shaped
+
+    if (parent is None) != (previous is None):
+        raise ConfigError("--from and --previous go together: the adapter, and the facts that it was taught")
+    options = settings_in(config)
+    if parent is not None:
+        options["training"] = shaped(options.get("training", {}), manifest_in(parent))
+    return options
 
 
 def settings_in(path: Path | None) -> dict[str, dict[str, Any]]:

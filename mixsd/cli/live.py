@@ -19,6 +19,7 @@ RECONNECTS: Final = 20
 
 _NOTHING_FOLLOWS: Final = 204
 _SERVER_ERROR: Final = 500
+_TOO_MANY: Final = 429
 _NO_ROOM: Final = "too_many_streams"
 
 Event = dict[str, Any]
@@ -121,7 +122,7 @@ def _streamed_or_asked(client: Client, path: str, sleep: Callable[[float], None]
     failures = 0
     while True:
         headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
-        is_over = False
+        is_over, wait = False, reader.retry
         try:
             with client.stream(path, headers=headers | reader.headers()) as answer:
                 is_over = answer.status_code == _NOTHING_FOLLOWS
@@ -136,13 +137,14 @@ def _streamed_or_asked(client: Client, path: str, sleep: Callable[[float], None]
             failures += 1
             if failures > RECONNECTS or not _passes(error):
                 raise
+            wait = max(wait, error.retry_after if isinstance(error, RefusedError) else 0.0)
         else:
             failures += 1  # it ended though the job has not
             if failures > RECONNECTS:
                 break
         if is_over:  # else the service may just be gone, and the next stream will tell
             yield None
-        sleep(reader.retry)
+        sleep(wait)
     yield from _asked(client, path, sleep)
 
 
@@ -160,8 +162,11 @@ def _asked(client: Client, path: str, sleep: Callable[[float], None]) -> Iterato
 
 
 def _passes(error: RefusedError | UnreachableError) -> bool:
-    """Say whether it may be over a moment later: a proxy answers so while the service is started anew."""
-    return not isinstance(error, RefusedError) or error.status >= _SERVER_ERROR
+    """Say whether it may be over a moment later: a proxy answers so while the service is started anew.
+
+    So does a service that was asked too often.
+    """
+    return not isinstance(error, RefusedError) or error.status >= _SERVER_ERROR or error.status == _TOO_MANY
 
 
 class Reader:

@@ -22,9 +22,20 @@ OnBytes = Callable[[int], None]
 def pull(
     client: Client, adapter_id: str, folder: Path, *, on_bytes: OnBytes = lambda _: None
 ) -> list[dict[str, Any]]:
-    """Fetch all files of an adapter into `folder`, which is complete or absent afterwards; return the list.
+    """Fetch all files of an adapter into `folder`; see `pull_from`."""
+    return pull_from(client, f"/adapters/{adapter_id}", folder, on_bytes=on_bytes)
 
-    What could not be finished stays beside it, in `folder.partial`, and is gone on with the next time.
+
+def pull_from(
+    client: Client, place: str, folder: Path, *, query: str = "", on_bytes: OnBytes = lambda _: None
+) -> list[dict[str, Any]]:
+    """Fetch all files of what lies at `place` into `folder`, which is complete or absent afterwards.
+
+    Returns their list. What could not be finished stays beside it, in `folder.partial`, and is gone on
+    with the next time.
+
+    Args:
+        query: Goes behind the address of each file.
 
     Raises:
         ServiceError: It cannot be had, or what came is not what the service lists.
@@ -32,26 +43,26 @@ def pull(
     """
     if folder.exists():
         raise FileExistsError(17, "there is something already: name another folder with --to", str(folder))
-    adapter = client.read(f"/adapters/{adapter_id}")
-    files: list[dict[str, Any]] = client.read(f"/adapters/{adapter_id}/files")["data"]
-    _check_list(adapter, files)
+    thing = client.read(place)
+    files: list[dict[str, Any]] = client.read(f"{place}/files")["data"]
+    _check_list(thing, files)
     partial = folder.with_name(folder.name + PARTIAL)
     for file in files:
         target = partial.joinpath(*_parts(file["path"]))
         target.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(client, f"/adapters/{adapter_id}/files/{file['path']}", target, file, on_bytes)
+        _fetch(client, f"{place}/files/{file['path']}{query}", target, file, on_bytes)
     _remove_others(partial, {partial.joinpath(*_parts(file["path"])) for file in files})
     partial.rename(folder)
     return files
 
 
-def _check_list(adapter: dict[str, Any], files: list[dict[str, Any]]) -> None:
-    """See that the list of files is the one that the adapter is named by."""
+def _check_list(thing: dict[str, Any], files: list[dict[str, Any]]) -> None:
+    """See that the list of files is the one that the adapter or export is named by."""
     if not files:
-        raise ServiceError(f"adapter {adapter['id']} has no files")
+        raise ServiceError(f"{thing['id']} has no files")
     manifest = [file["sha256"] for file in files if file["path"] == "manifest.json"]
-    if manifest and manifest[0] != adapter["sha256"]:
-        raise ServiceError(f"adapter {adapter['id']} and its manifest do not go together")
+    if manifest and manifest[0] != thing["sha256"]:
+        raise ServiceError(f"{thing['id']} and its manifest do not go together")
 
 
 def _parts(path: str) -> tuple[str, ...]:

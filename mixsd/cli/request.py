@@ -52,6 +52,7 @@ def a_body(
     name: str = "",
     priority: int | None = None,
     fact_set: str = "",
+    parent: str = "",
     changes: Sequence[str] = (),
 ) -> Body:
     """Return the body that `config`, options and then `changes` (`training.rank=8`) make, later ones first.
@@ -60,7 +61,13 @@ def a_body(
         BadRequestError: They do not make one.
     """
     body: Body = json.loads(json.dumps(config, default=str))
-    given = {"base_model": model, "name": name, "priority": priority, "fact_set_id": fact_set}
+    given = {
+        "base_model": model,
+        "name": name,
+        "priority": priority,
+        "fact_set_id": fact_set,
+        "parent_adapter_id": parent,
+    }
     body |= {field: value for field, value in given.items() if value not in {"", None}}
     if fact_set:
         body.pop("facts", None)

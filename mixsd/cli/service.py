@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the commands themselves import late
     from app.inference.port import Inference
     from app.queue import Dispatcher
     from app.settings import Settings
+    from app.storage import ArtifactStore
 
 cli = typer.Typer()
 database_commands = typer.Typer(no_args_is_help=True, help="Look after the database.")
@@ -45,6 +46,7 @@ def up(
     listener = _listen(host, port)
     engine = make_engine(settings.database)
     database = Database(engine)
+    store = _store_of(settings)
     worker = LocalWorker(database, settings)
     keeper = Keeper(settings) if settings.inference == "auto" else None
     try:
@@ -52,7 +54,7 @@ def up(
         _upgrade(database)
         _refuse_strangers(database, settings, host)
         worker.start()
-        _serve(database, settings, NullDispatcher(), listener, keeper)
+        _serve(database, store, settings, NullDispatcher(), listener, keeper)
     except DataFolderInUseError as error:
         _refuse(str(error))
     finally:
@@ -73,23 +75,29 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     settings = Settings()
     log.configure(json=settings.log_json)
     _check_tracing(settings)
+    store = _store_of(settings)
     with _listen(host, port) as listener:
         database = Database(make_engine(settings.database))
         _refuse_strangers(database, settings, host)
-        _serve(database, settings, _dispatcher(settings), listener)
+        _serve(database, store, settings, _dispatcher(settings), listener)
 
 
 @cli.command()
 def worker() -> None:
-    """Run jobs, one at a time, as a Celery worker. Needs MIXSD_REDIS_URL."""
+    """Run jobs, one at a time, as a Celery worker. Needs MIXSD_REDIS_URL.
+
+    Ends with status 70 if it is deaf, to be started anew.
+    """
     from app import log
-    from worker.celery_app import celery, settings
+    from worker.celery_app import celery, exit_status, settings
 
     if settings.redis_url is None:
         _refuse("set MIXSD_REDIS_URL: a worker of its own is woken up through Redis (`mixsd up` needs none)")
     log.configure(json=settings.log_json)
     _check_tracing(settings)
+    _store_of(settings).close()
     celery.worker_main(["--quiet", "worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"])
+    raise typer.Exit(exit_status())
 
 
 @cli.command()
@@ -107,6 +115,7 @@ def inference(
         _refuse(f"{error.name} is missing: install what workers need, `pip install '.[ml]'`")
     settings = Settings()
     log.configure(json=settings.log_json)
+    _store_of(settings).close()
     with _listen(host, port) as listener:
         typer.echo(f"MixSD answers for adapters on port {listener.getsockname()[1]}", err=True)
         serve(settings, listener, ends_when_idle=False)
@@ -123,6 +132,7 @@ def sweeper() -> None:
 
     settings = Settings()
     log.configure(json=settings.log_json)
+    store = _store_of(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -131,7 +141,7 @@ def sweeper() -> None:
     postman = threading.Thread(target=Postman.of(database, settings).run, args=(stop.wait,), name="postman")
     postman.start()  # in a thread of its own: receivers may be slow
     try:
-        Sweeper(database, settings, dispatcher).run(stop.wait)
+        Sweeper(database, settings, dispatcher, store=store).run(stop.wait)
     finally:
         stop.set()
         postman.join()
@@ -177,6 +187,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _serve(
     database: "Database",
+    store: "ArtifactStore",
     settings: "Settings",
     dispatcher: "Dispatcher",
     listener: socket.socket,
@@ -190,20 +201,17 @@ def _serve(
     import uvicorn
 
     from app.main import build_app
-    from app.storage import LocalStore
     from app.tracing import provider_for
+    from app.web.serving import config_of
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"MixSD listens on http://{shown}:{port}", err=True)
-    store = LocalStore(settings.artifact_dir)
     tracers = provider_for(settings.otlp_endpoint, role="api")
     api = build_app(database, store, dispatcher, settings, tracers=tracers, inference=inference)
-    # The API itself writes a line for each request.
-    config = uvicorn.Config(api, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(config_of(api, settings)).run(sockets=[listener])
 
 
 def _check_tracing(settings: "Settings") -> None:
@@ -213,6 +221,27 @@ def _check_tracing(settings: "Settings") -> None:
         check_installed(settings.otlp_endpoint)
     except TracingExtraMissingError as error:
         _refuse(str(error))
+
+
+def _store_of(settings: "Settings") -> "ArtifactStore":
+    """Open the store of adapters, or end here if it can never be used as it is set up.
+
+    One that does not answer now is no reason: `GET /readyz` says so until it does.
+    """
+    from app.storage import StoreMisconfiguredError, StoreUnavailableError
+    from app.stores import store_for
+
+    try:
+        store = store_for(settings)
+        try:
+            store.check()
+        except StoreMisconfiguredError:
+            raise
+        except StoreUnavailableError as error:
+            typer.echo(f"mixsd: cannot use the store of adapters yet: {error}", err=True)
+    except StoreMisconfiguredError as error:
+        _refuse(f"the store of adapters cannot be used: {error}")
+    return store
 
 
 def _refuse_strangers(database: "Database", settings: "Settings", host: str) -> None:

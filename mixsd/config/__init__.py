@@ -25,6 +25,7 @@ from mixsd.config.methods import (
     SftConfig,
 )
 from mixsd.config.training import (
+    KEPT_RATIO,
     KNOWN_FACTS,
     MAX_PROCESSES,
     PRECISIONS,
@@ -44,6 +45,7 @@ __all__ = [
     "DIVERGENCES",
     "GATE_SUITES",
     "IN_CONTEXT",
+    "KEPT_RATIO",
     "KNOWN_FACTS",
     "LOOKUPS",
     "MAX_LAYER",
@@ -147,6 +149,8 @@ class Plan:
         training = asdict(self.training)
         if self.training.known_facts == "train":  # likewise
             del training["known_facts"]
+        if self.training.kept_ratio == KEPT_RATIO:  # likewise
+            del training["kept_ratio"]
         return {
             "method": {"type": self.method_type, **_plain(asdict(self.method))},
             "training": _plain(training),

@@ -15,6 +15,7 @@ PRECISIONS: Final = ("auto", "fp32", "bf16")
 QUANTIZATIONS: Final = ("none", "nf4")
 SHARDINGS: Final = ("none", "full")
 KNOWN_FACTS: Final = ("train", "skip")
+KEPT_RATIO: Final = 1.0
 MAX_PROCESSES: Final = 64
 
 
@@ -128,6 +129,8 @@ class TrainConfig:
         known_facts: What becomes of facts that the base model answers already: `train` teaches them with
             the others, `skip` makes no text for them and trains none. They are evaluated either way.
         quantize: `nf4` keeps the base model in 4 bits while training (CUDA and bitsandbytes).
+        kept_ratio: Where training starts from an adapter: texts of facts that are as they were, beside each
+            text of a step that is new, changed or retired. 0 replays none. See `mixsd.living`.
         seed: Names initial weights, order of targets and dropout.
         retention: What is trained beside the facts.
     """
@@ -153,6 +156,7 @@ class TrainConfig:
     compile_layers: bool = False
     quantize: str = "none"
     known_facts: str = "train"
+    kept_ratio: float = KEPT_RATIO
     seed: int = 0
     retention: RetentionConfig = field(default_factory=RetentionConfig)
 
@@ -176,6 +180,7 @@ class TrainConfig:
         one_of("precision", self.precision, PRECISIONS)
         one_of("quantize", self.quantize, QUANTIZATIONS)
         one_of("known_facts", self.known_facts, KNOWN_FACTS)
+        within("kept_ratio", self.kept_ratio, 0, 16)
         within("seed", self.seed, 0, MAX_SEED)
         self._check_sharding()
 

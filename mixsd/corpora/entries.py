@@ -113,8 +113,17 @@ def entries_in(path: Path) -> Iterator[Entry]:
     if suffix == ".json":
         return _from_json(path, data)
     if suffix in {".csv", ".tsv"}:
-        return _from_table(path, data, "\t" if suffix == ".tsv" else ",")
+        return table_in(path, "\t" if suffix == ".tsv" else ",")
     return _from_lines(path, data)
+
+
+def table_in(path: Path, delimiter: str) -> Iterator[Entry]:
+    """Read a table whose first line names the columns. An empty cell counts as absent.
+
+    Raises:
+        CorpusError: The file cannot be read, or is no such table.
+    """
+    return _from_table(path, bytes_of(path), delimiter)
 
 
 def bytes_of(path: Path) -> bytes:

@@ -20,43 +20,53 @@ def instructlab(path: Path) -> Draft:
     Raises:
         CorpusError: The file is no such YAML, or an example lacks a field.
     """
-    document = _loaded(path)
-    if not isinstance(document, dict):
-        raise CorpusError(f"{path.name}: expected a mapping with `seed_examples`")
-    whole = Entry(1, path.name, document)
-    domain = whole.text_or_empty("domain")
     long: list[str] = []
-
-    def read(entry: Entry) -> Item:
-        context = str(entry.get("context") or "").strip()
-        if len(context) > MAX_TEXT:
-            long.append(context)
-            context = ""
-        return Item(
-            Fact(
-                key=f"qna-{entry.number}",
-                question=entry.text("question"),
-                answer=entry.text("answer"),
-                context=context,
-                tags=(domain,) if domain else (),
-                source="instructlab",
-            )
-        )
-
-    draft = read_each(_questions(path.name, whole), read)
+    draft = read_each(questions(path), lambda entry: question_item(entry, long))
     if long:
         draft.notes.append(f"{len(long)} contexts are longer than {MAX_TEXT} characters, and were left out")
     return draft
 
 
-def _questions(name: str, whole: Entry) -> Iterator[Entry]:
+def question_item(entry: Entry, long: list[str]) -> Item:
+    """Make a fact of one of `questions`. The place of a context that is too long for it goes to `long`.
+
+    Raises:
+        CorpusError: It lacks a field.
+    """
+    context = str(entry.get("context") or "").strip()
+    if len(context) > MAX_TEXT:
+        long.append(entry.place)
+        context = ""
+    domain = entry.text_or_empty("domain")
+    return Item(
+        Fact(
+            key=f"qna-{entry.number}",
+            question=entry.text("question"),
+            answer=entry.text("answer"),
+            context=context,
+            tags=(domain,) if domain else (),
+            source="instructlab",
+        )
+    )
+
+
+def questions(path: Path) -> Iterator[Entry]:
+    """Yield the questions of all seed examples, each with the context of its example.
+
+    Raises:
+        CorpusError: The file is no such YAML.
+    """
+    document = _loaded(path)
+    if not isinstance(document, dict):
+        raise CorpusError(f"{path.name}: expected a mapping with `seed_examples`")
+    name, whole = path.name, Entry(1, path.name, document)
     number = 0
     for example in whole.objects("seed_examples"):
         holder = Entry(0, f"{name}, line {example[_LINE]}", example)
         nested = holder.has("questions_and_answers")
         for pair in holder.objects("questions_and_answers") if nested else [example]:
             number += 1
-            fields = {"context": example.get("context"), **pair}
+            fields = {"context": example.get("context"), **pair, "domain": whole.get("domain")}
             yield Entry(number, f"{name}, line {pair[_LINE]}", fields)
 
 

@@ -49,15 +49,15 @@ def mquake(entries: Iterable[Entry], *, limit: int | None = None, seed: int = SE
     check_limit(limit)
     listed = list(entries)
     if listed and not any(entry.has("new_single_hops") for entry in listed):
-        return read_each(listed, _edit)
-    cases = [_case(entry) for entry in listed]
+        return read_each(listed, single_edit)
+    cases = [case_of(entry) for entry in listed]
     usable = [case for case in cases if len(case.items) in HOPS and len(case.answers) == len(case.items)]
     room = limit or FACTS
     chosen = select(usable, room, Random(seed))
     if not chosen:
         raise CorpusError(f"no case fits into {room} facts")
     draft = Draft(settings={"seed": seed, "facts": room})
-    draft.items = [replace(item, fact=fitting(item.fact)) for item in _facts(chosen).values()]
+    draft.items = [replace(item, fact=fitting(item.fact)) for item in facts_of(chosen).values()]
     draft.splits["compositional"] = [row for case in chosen for row in _questions(case)]
     draft.splits["retrieval"] = _retrieval(usable, chosen, room, seed)
     if not draft.splits["retrieval"]:
@@ -107,7 +107,7 @@ def _cheapest(cases: Iterable[Case], known: Mapping[str, str], room: int) -> Cas
     return best
 
 
-def _facts(cases: Iterable[Case]) -> dict[str, Item]:
+def facts_of(cases: Iterable[Case]) -> dict[str, Item]:
     """Return the facts of cases by question; each case is asked of its last fact."""
     facts: dict[str, Item] = {}
     for case in cases:
@@ -139,7 +139,7 @@ def _retrieval(cases: Sequence[Case], chosen: Sequence[Case], room: int, seed: i
     """Ask facts that are not taught, each in a text of `CONTEXT` statements, if there are so many."""
     taught = {question for case in chosen for question in case.answers}
     others = [case for case in cases if not case.answers.keys() & taught]
-    facts = [item.fact for item in _facts(select(others, max(room, CONTEXT), Random(seed + 1))).values()]
+    facts = [item.fact for item in facts_of(select(others, max(room, CONTEXT), Random(seed + 1))).values()]
     if len(facts) < CONTEXT:
         return []
     rows = []
@@ -153,7 +153,12 @@ def _retrieval(cases: Sequence[Case], chosen: Sequence[Case], room: int, seed: i
     return rows
 
 
-def _case(entry: Entry) -> Case:
+def case_of(entry: Entry) -> Case:
+    """Read a case.
+
+    Raises:
+        CorpusError: It lacks a field.
+    """
     number = entry.get("case_id")
     name = f"mquake-{number if isinstance(number, int) else entry.number}"
     edits = [
@@ -195,8 +200,12 @@ def _hop(hop: Entry, edit: Entry | None, case: str) -> Item:
     return Item(fact, edit.text("target_true.str") if edit else "")
 
 
-def _edit(entry: Entry) -> Item:
-    """Read an entry of a list of edits, without chains."""
+def single_edit(entry: Entry) -> Item:
+    """Read an entry of a list of edits, without chains.
+
+    Raises:
+        CorpusError: It lacks a field.
+    """
     new, subject = entry.text("target_new"), entry.text("subject")
     fact = Fact(
         key=f"mquake-{entry.number}",

@@ -39,7 +39,7 @@ def simpleqa(entries: Iterable[Entry], *, seed: int = SEED) -> Draft:
     Raises:
         CorpusError: An entry lacks a field.
     """
-    draft = read_each(entries, _simpleqa)
+    draft = read_each(entries, simpleqa_item)
     Random(seed).shuffle(draft.items)
     draft.settings["seed"] = seed
     return draft
@@ -51,11 +51,7 @@ def counterfact(entries: Iterable[Entry]) -> Draft:
     Raises:
         CorpusError: An entry lacks a field.
     """
-
-    def read(entry: Entry) -> Item:
-        return _rewrite(entry) if entry.has("requested_rewrite") else _flat(entry, "counterfact")
-
-    return read_each(entries, read)
+    return read_each(entries, counterfact_item)
 
 
 def zsre(entries: Iterable[Entry]) -> Draft:
@@ -64,7 +60,7 @@ def zsre(entries: Iterable[Entry]) -> Draft:
     Raises:
         CorpusError: An entry lacks a field.
     """
-    return read_each(entries, lambda entry: _mend(entry) if entry.has("src") else _flat(entry, "zsre"))
+    return read_each(entries, zsre_item)
 
 
 def knowedit(entries: Iterable[Entry]) -> Draft:
@@ -73,7 +69,7 @@ def knowedit(entries: Iterable[Entry]) -> Draft:
     Raises:
         CorpusError: An entry lacks a field.
     """
-    return read_each(entries, lambda entry: _flat(entry, "knowedit"))
+    return read_each(entries, lambda entry: edit_item(entry, "knowedit"))
 
 
 def table(entries: Iterable[Entry]) -> Draft:
@@ -85,10 +81,11 @@ def table(entries: Iterable[Entry]) -> Draft:
     Raises:
         CorpusError: A column is no field, or an entry lacks one.
     """
-    return read_each(entries, _table)
+    return read_each(entries, table_item)
 
 
-def _simpleqa(entry: Entry) -> Item:
+def simpleqa_item(entry: Entry) -> Item:
+    """Read one entry of SimpleQA. Raises `CorpusError`, as all of these do."""
     problem = entry.text("problem" if entry.has("problem") or not entry.has("question") else "question")
     topic = _topic(entry)
     return Item(
@@ -112,6 +109,16 @@ def _topic(entry: Entry) -> str:
             raise entry.wrong("metadata", "is no object") from None
     topic = metadata.get("topic") if isinstance(metadata, Mapping) else None
     return entry.said("metadata.topic", topic) if topic else ""
+
+
+def counterfact_item(entry: Entry) -> Item:
+    """Read one entry of CounterFact, in its own form or in that of EasyEdit."""
+    return _rewrite(entry) if entry.has("requested_rewrite") else edit_item(entry, "counterfact")
+
+
+def zsre_item(entry: Entry) -> Item:
+    """Read one entry of zsRE, in the form of MEND or of EasyEdit."""
+    return _mend(entry) if entry.has("src") else edit_item(entry, "zsre")
 
 
 def _rewrite(entry: Entry) -> Item:
@@ -164,7 +171,7 @@ def _mend(entry: Entry) -> Item:
     )
 
 
-def _flat(entry: Entry, name: str) -> Item:
+def edit_item(entry: Entry, name: str) -> Item:
     """Read an edit as EasyEdit and KnowEdit write it."""
     if entry.has("labels", "concept"):
         raise entry.wrong("labels", "is of WikiBio, whose targets are no short answers; it is not read")
@@ -255,7 +262,8 @@ def _statement(cloze: str, answer: str) -> str:
     return f"{cloze} {answer}{'' if answer.endswith('.') else '.'}"
 
 
-def _table(entry: Entry) -> Item:
+def table_item(entry: Entry) -> Item:
+    """Read one row of a table whose columns are fields of a fact."""
     columns = {f"{kind}_{part}" for kind in _CSV_PROBES for part in ("question", "answer")}
     known = {*FIELDS, *columns, "target_true"} - {"probes"}
     for name in entry.fields:

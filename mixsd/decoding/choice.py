@@ -32,6 +32,7 @@ class Candidates:
     scores: NDArray[np.float64]
     top_k: int
     greedy: Choice | None = None
+    top_p: float = 1.0
 
     def settled(self) -> "Candidates":
         """Return the same, with a greedy choice that is not to be judged again."""
@@ -40,7 +41,9 @@ class Candidates:
         return replace(self, greedy=replace(self.greedy, margin=float("inf")))
 
 
-def candidates(logits_JV: torch.Tensor, *, temperature: float, top_k: int) -> list[Candidates]:
+def candidates(
+    logits_JV: torch.Tensor, *, temperature: float, top_k: int, top_p: float = 1.0
+) -> list[Candidates]:
     """Return what each row of scores leaves to choose from.
 
     Raises:
@@ -54,7 +57,7 @@ def candidates(logits_JV: torch.Tensor, *, temperature: float, top_k: int) -> li
         whole = (logits_JV / temperature).cpu().double().numpy()
         if np.isnan(whole).any():
             raise ValueError("the logits hold no number that can be compared")
-        return [Candidates(range(size), scores, k) for scores in whole]
+        return [Candidates(range(size), scores, k, top_p=top_p) for scores in whole]
     values, ids = (logits_JV / temperature).topk(min(k + 8, size), dim=-1)
     rows = zip(values.double().cpu().numpy(), ids.cpu().numpy(), strict=True)
     result = []
@@ -62,7 +65,7 @@ def candidates(logits_JV: torch.Tensor, *, temperature: float, top_k: int) -> li
         if np.isnan(scores).any():
             raise ValueError("the logits hold no number that can be compared")
         order = token_ids.argsort()
-        result.append(Candidates(tuple(token_ids[order].tolist()), scores[order], k))
+        result.append(Candidates(tuple(token_ids[order].tolist()), scores[order], k, top_p=top_p))
     return result
 
 
@@ -85,7 +88,8 @@ def choose(found: Candidates, draw: Draw, position: int, *, purpose: str = "nois
     The token is a function of the logits and the key (draw, position) alone. Above temperature 0
     it is a sample of softmax(logits / temperature) over the `top_k` likeliest, drawn as the argmax
     of logits / temperature plus noise keyed by candidate; ties at the k-th place stay in, and the
-    lowest id wins among equals.
+    lowest id wins among equals. With a `top_p` below 1 only the fewest of the likeliest stay that have
+    this share of those k between them.
 
     Args:
         found: Of the conditional that was picked.
@@ -96,17 +100,37 @@ def choose(found: Candidates, draw: Draw, position: int, *, purpose: str = "nois
     if found.greedy is not None:
         return found.greedy
     scores = found.scores
-    if found.top_k >= len(scores):
+    if found.top_k >= len(scores) and found.top_p == 1.0:
         return _choose_from_all(found, draw, position, purpose)
     ranked = np.sort(scores)[::-1]
-    edge = ranked[found.top_k - 1]
-    outside = ranked[found.top_k] if found.top_k < len(ranked) else -np.inf
+    count, slack = found.top_k, float("inf")
+    if found.top_p < 1.0:
+        count, slack = _nucleus(ranked[: found.top_k], found.top_p)
+    edge = ranked[count - 1]
+    outside = ranked[count] if count < len(ranked) else -np.inf
     totals = scores + gumbel(draw, position, found.token_ids, purpose=purpose)
     inside = scores >= edge
     best = int(np.where(inside, totals, -np.inf).argmax())
     rivals = np.maximum(totals[best] - totals, edge - scores)
     rivals[best] = scores[best] - outside
-    return Choice(found.token_ids[best], float(rivals.min()))
+    return Choice(found.token_ids[best], min(float(rivals.min()), slack))
+
+
+def _nucleus(ranked: NDArray[np.float64], top_p: float) -> tuple[int, float]:
+    """Return how many of the likeliest have the share `top_p` between them, and the margin of that number.
+
+    Scores that move by less than m against each other change the odds of any set by less than e^m.
+    """
+    shares = np.exp(ranked - ranked[0])
+    within = np.cumsum(shares)
+    others = np.append(np.cumsum(shares[::-1])[::-1][1:], 0.0)
+    count = min(int(np.searchsorted(within / within[-1], top_p)) + 1, len(ranked))
+    needed = math.log(top_p / (1.0 - top_p))
+    with np.errstate(divide="ignore"):
+        odds = np.log(within) - np.log(others)
+    enough = float(odds[count - 1]) - needed if count < len(ranked) else float("inf")
+    too_few = needed - float(odds[count - 2]) if count > 1 else float("inf")
+    return count, max(0.0, min(enough, too_few))
 
 
 def _choose_from_all(found: Candidates, draw: Draw, position: int, purpose: str) -> Choice:
@@ -120,7 +144,7 @@ def _choose_from_all(found: Candidates, draw: Draw, position: int, purpose: str)
 
 
 def choose_from(
-    logits_V: torch.Tensor, draw: Draw, position: int, *, temperature: float, top_k: int
+    logits_V: torch.Tensor, draw: Draw, position: int, *, temperature: float, top_k: int, top_p: float = 1.0
 ) -> Choice:
     """Choose from the scores of one row. See `choose`.
 
@@ -129,7 +153,8 @@ def choose_from(
         >>> choose_from(torch.tensor([0.0, 2.0, 2.0]), draw, 0, temperature=0.0, top_k=64).token_id
         1
     """
-    return choose(candidates(logits_V[None], temperature=temperature, top_k=top_k)[0], draw, position)
+    found = candidates(logits_V[None], temperature=temperature, top_k=top_k, top_p=top_p)[0]
+    return choose(found, draw, position)
 
 
 def agreement(first: Sequence[int], second: Sequence[int]) -> float:

@@ -243,9 +243,11 @@ class Engine:
         self.counters.head_rows += len(places)
         if not places:
             return iter(())
-        sampling = self._sampling
-        scores_JV = self._rows.scores(places)
-        return iter(candidates(scores_JV, temperature=sampling.temperature, top_k=sampling.top_k))
+        return iter(self._candidates(self._rows.scores(places)))
+
+    def _candidates(self, scores_JV: torch.Tensor) -> list[Candidates]:
+        how = self._sampling
+        return candidates(scores_JV, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p)
 
     def _count(self, live: Sequence[Slot], fed: Sequence[Fed]) -> None:
         prompts = {
@@ -348,9 +350,8 @@ class Engine:
         position = len(text.tokens)
         choice = choose(known, text.draw, position, purpose=purpose)
         if choice.margin < self._near:
-            sampling = self._sampling
             logits_V = logits_alone(self._model, [*text.prompts.sides[naive], *text.tokens])[0]
-            alone = candidates(logits_V[None], temperature=sampling.temperature, top_k=sampling.top_k)[0]
+            alone = self._candidates(logits_V[None])[0]
             choice = choose(alone, text.draw, position, purpose=purpose)
             self.counters.judged_alone += 1
             node.learn(alone.settled(), naive=naive)

@@ -20,7 +20,12 @@ def decode_alone(
         prompt = prompts.sides[naive]
         logits_V = logits_alone(model, [*prompt, *tokens])[0]
         choice = choose_from(
-            logits_V, draw, len(tokens), temperature=sampling.temperature, top_k=sampling.top_k
+            logits_V,
+            draw,
+            len(tokens),
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
         )
         tokens.append(choice.token_id)
         if choice.token_id in sampling.stop_ids:

@@ -58,6 +58,7 @@ class Sampling:
     temperature: float
     top_k: int
     stop_ids: frozenset[int]
+    top_p: float = 1.0
 
 
 @dataclass(slots=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from mixsd.config import PROBE_SUITES, EvalConfig
 from mixsd.evaluation import mistakes
 from mixsd.evaluation.gate import Gate, decide
+from mixsd.evaluation.living import Told
 from mixsd.evaluation.measure import Measured
 from mixsd.evaluation.mistakes import Mistake, Names
 from mixsd.evaluation.outcomes import Outcome, outcome_of
@@ -62,13 +63,21 @@ class Verdict:
 class Judgement:
     """Everything that is known at the end: one verdict a fact, the scores, and the gate if there is one.
 
-    `general` holds a row for each question of the general set, as `Verdict.asked` does.
+    `general` holds a row for each question of the general set, as `Verdict.asked` does. `living` is what
+    is told beside it of a run that started from an adapter.
     """
 
     verdicts: tuple[Verdict, ...]
     scores: tuple[Score, ...]
     general: tuple[Row, ...] = ()
     gate: Gate | None = None
+    living: Told | None = None
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The verdicts as plain data, each with what became of its fact beside a parent."""
+        beside = self.living.rows if self.living else {}
+        return [{**verdict.to_json(), **beside.get(verdict.fact.key, {})} for verdict in self.verdicts]
 
     @property
     def counts(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from mixsd.config import Plan
 from mixsd.facts import Fact
 from mixsd.forecast.chat import chat_of
 from mixsd.forecast.shape import Shape, shape_of
-from mixsd.forecast.work import Work, work_of
+from mixsd.forecast.work import Changed, Work, work_of
 from mixsd.models.registry import BUILT_IN, find
 from mixsd.options import plan_from
 
@@ -50,7 +50,13 @@ def plan_of(settings: Mapping[str, Any]) -> Plan:
 
 
 def work_for(
-    bodies: Sequence[Mapping[str, Any]], n_facts: int, plan: Plan, model: Model, *, device: str
+    bodies: Sequence[Mapping[str, Any]],
+    n_facts: int,
+    plan: Plan,
+    model: Model,
+    *,
+    device: str,
+    changed: Changed | None = None,
 ) -> Work:
     """Say what a run has to do.
 
@@ -58,7 +64,9 @@ def work_for(
         bodies: A sample of the facts as plain data, with one at least.
         n_facts: How many there are.
         device: Kind of device.
+        changed: What became of the facts of an adapter that it starts from.
     """
     facts = [Fact.from_json(dict(body)) for body in bodies]
     chat = chat_of(model.folder)
-    return work_of(facts, n_facts, plan, chat, model.shape, device=device, fetched=model.fetched or 0)
+    fetched = model.fetched or 0
+    return work_of(facts, n_facts, plan, chat, model.shape, device=device, fetched=fetched, changed=changed)

@@ -12,6 +12,8 @@ Basis = Literal["history", "prior"]
 
 PRIOR_SPREAD: Final = 4.0
 """How many times the median a phase takes at the 90th percentile, where nothing was measured."""
+PEAK_SPREAD: Final = 1.5
+"""Likewise of the memory that a run takes at its peak."""
 _OPERATIONS: Final[Mapping[str, float]] = MappingProxyType({"cpu": 1.5e11, "mps": 2e12, "cuda": 2e13})
 """Floating-point operations a second that a run comes to, roughly: two cores, a laptop's GPU, a server's."""
 _PER_VALUE: Final[Mapping[str, float]] = MappingProxyType({"training": 4.0})
@@ -25,7 +27,7 @@ _EARLY: Final = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Median and 90th percentile, and on how many earlier runs they rest."""
+    """Median and 90th percentile, and on how many earlier runs they rest. Of memory it is bytes."""
 
     p50: float
     p90: float
@@ -101,6 +103,18 @@ def by_history(work: float, rates: Sequence[float]) -> Seconds:
     n = len(rates)
     median = quantile(rates, 0.5)
     return Seconds(work * median, work * max(quantile(rates, 0.9), median * (1 + 1 / n)), "history", n)
+
+
+def peak_of(computed: int, ratios: Sequence[float]) -> Seconds:
+    """Return the bytes at the peak of a run: what was computed, times what earlier runs took of that.
+
+    Example:
+        >>> peak_of(1000, []).p50, peak_of(1000, [0.5, 0.5, 0.5]).p50
+        (1000, 500.0)
+    """
+    if not ratios:
+        return Seconds(computed, computed * PEAK_SPREAD, "prior", 0)
+    return by_history(computed, ratios)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -65,8 +65,25 @@ class Work:
     memory: Memory | None
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Of a run that starts from an adapter, how many facts are taught, replayed, and taken away."""
+
+    taught: int
+    kept: int
+    retired: int
+
+
 def work_of(
-    facts: Sequence[Fact], n_facts: int, plan: Plan, chat: Chat, shape: Shape, *, device: str, fetched: int
+    facts: Sequence[Fact],
+    n_facts: int,
+    plan: Plan,
+    chat: Chat,
+    shape: Shape,
+    *,
+    device: str,
+    fetched: int,
+    changed: Changed | None = None,
 ) -> Work:
     """Say what a run has to do.
 
@@ -75,17 +92,26 @@ def work_of(
         n_facts: How many there are.
         device: Kind of device, which decides the type of weights.
         fetched: Bytes of the model that must be fetched first.
+        changed: What became of the facts of an adapter that it starts from. Left out: all are taught.
     """
     scale = n_facts / len(facts)
     seen = count(facts, plan, chat, shape.context)
-    targets = round(sum(1 for _ in ids_of(facts, plan.generations, plan.rewordings)) * scale)
-    training, at_once = _training(seen, targets, plan, chat)
+    taught, gone = (changed.taught / n_facts, changed.retired) if changed else (1.0, 0)
+    targets = round(sum(1 for _ in ids_of(facts, plan.generations, plan.rewordings)) * scale * taught)
+    led_back = round(gone * seen.wordings / seen.facts)
+    replayed = plan.training.kept_ratio if changed and changed.kept else 0.0
+    generating = _generating(seen, scale * taught, targets, plan)
+    if led_back:
+        generating = _summed([generating, _leading_back(seen, led_back, plan)])
+    targets += led_back
+    training, at_once = _training(seen, targets, plan, chat, replayed)
     phases = (
         PhaseWork("preparing", 2, "steps", 0, 0, float((shape.bytes or 0) + _FETCHING * fetched + 1)),
-        _asking("baseline", seen, scale, plan, chat),
-        _generating(seen, scale, targets, plan),
+        # The parent is asked the questions of all facts too, and every model those of retired ones.
+        _asking("baseline", seen, scale, plan, chat, beside=n_facts + 2 * gone if changed else 0),
+        generating,
         training,
-        _asking("evaluating", seen, scale, plan, chat),
+        _asking("evaluating", seen, scale, plan, chat, beside=gone),
         PhaseWork("packaging", 1, "adapters", 0, 0, 1.0),
     )
     return Work(
@@ -158,16 +184,24 @@ def _of_tokens(phase: str, units: int, unit: str, read: float, written: float) -
     return PhaseWork(phase, units, unit, round(read), round(written), float(max(1, round(read + written))))
 
 
-def _asking(phase: str, seen: Counted, scale: float, plan: Plan, chat: Chat) -> PhaseWork:
-    """Return the work of asking a model everything.
+def _leading_back(seen: Counted, texts: int, plan: Plan) -> PhaseWork:
+    """Return the work of having the base model answer questions of retired facts."""
+    read, written = texts * seen.own / seen.facts, texts * plan.evaluation.max_new_tokens
+    return _of_tokens("generating", texts, "targets", read + written, written)
+
+
+def _asking(phase: str, seen: Counted, scale: float, plan: Plan, chat: Chat, *, beside: int = 0) -> PhaseWork:
+    """Return the work of asking a model everything, and `beside` that so many questions of facts.
 
     The base model answers the open prompts first; under both models its answers are read behind them.
     """
     common = [item.question for item in general().items] if plan.evaluation.general else []
     prompts = [item.prompt for item in open_prompts().items] if plan.evaluation.drift else []
-    asked = round(seen.questions * scale)
+    asked = round(seen.questions * scale) + beside
     opened, said = _sum(chat, "open", prompts), len(prompts) * OPEN_TOKENS
-    read = seen.asking * scale + _sum(chat, "general", common) + opened + said
+    read = (
+        seen.asking * scale + beside * seen.own / seen.facts + _sum(chat, "general", common) + opened + said
+    )
     written = (asked + len(common)) * plan.evaluation.max_new_tokens
     if phase == "baseline":
         read, written = read + opened, written + said
@@ -192,14 +226,16 @@ def _generating(seen: Counted, scale: float, targets: int, plan: Plan) -> PhaseW
     return _of_tokens("generating", targets, "targets", (read + written) * times, written * times)
 
 
-def _training(seen: Counted, targets: int, plan: Plan, chat: Chat) -> tuple[PhaseWork, int]:
-    """Return the work of training, and the tokens of a step."""
+def _training(
+    seen: Counted, targets: int, plan: Plan, chat: Chat, replayed: float = 0.0
+) -> tuple[PhaseWork, int]:
+    """Return the work of training, and the tokens of a step. So many texts are `replayed` beside each."""
     steps, retention = steps_of(targets, plan), plan.training.retention
     if isinstance(plan.method, MemitConfig):
         read = steps * targets * seen.example + plan.method.covariance_tokens
         return _of_tokens("training", steps, "steps", read, 0), round(seen.example * targets)
     batch = min(plan.training.batch_size, targets)
-    step, beside, written = batch * seen.example, 0.0, 0.0
+    step, beside, written = batch * seen.example * (1 + replayed), 0.0, 0.0
     if isinstance(plan.method, OpsdConfig):  # it answers, and is judged by the expert
         written += steps * batch * plan.method.rollouts * seen.text
         step *= 2 * plan.method.rollouts

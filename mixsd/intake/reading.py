@@ -1,7 +1,7 @@
 """Files of facts, read from front to back. What is called valid here is taken everywhere."""
 
 import io
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
@@ -10,7 +10,7 @@ from mixsd.facts import NO_FACT, Digest, Fact, Findings, Parsed, Problem
 from mixsd.intake.checking import Checker
 from mixsd.intake.envelope import Envelope
 from mixsd.intake.formats import SUFFIXES, Format, records
-from mixsd.intake.records import BrokenFileError, Record
+from mixsd.intake.records import BrokenFileError, Record, Records
 
 
 class TooManyError(MixsdError):
@@ -43,12 +43,23 @@ class Reading:
         digest: Of the good facts.
     """
 
-    def __init__(self, file: BinaryIO, kind: Format, *, max_facts: int | None = None) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        kind: Format,
+        *,
+        max_facts: int | None = None,
+        records_of: Callable[[BinaryIO], Records] | None = None,
+    ) -> None:
+        """Set up to read a file; `records_of` reads one whose records are no facts but become some."""
         self.findings = Findings()
         self.broken: Problem | None = None
         self.digest = Digest()
         self._envelope = Envelope()
-        self._file, self._kind, self._max_facts = file, kind, max_facts
+        self._max_facts = max_facts
+        self._records: Callable[[], Records] = lambda: (
+            records_of(file) if records_of is not None else records(file, kind, self._envelope)
+        )
 
     @property
     def name(self) -> str | None:
@@ -74,7 +85,7 @@ class Reading:
         checker = Checker(self.findings)
         count = 0
         try:
-            for record in records(self._file, self._kind, self._envelope):
+            for record in self._records():
                 if isinstance(record, Problem):
                     self.findings.report(record)
                     continue

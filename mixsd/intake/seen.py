@@ -36,7 +36,7 @@ class Index:
         rows.execute(f"CREATE TABLE {name} (digest BLOB PRIMARY KEY, {', '.join(columns)}) WITHOUT ROWID")
         self._rows = rows
         self._select = f"SELECT {', '.join(columns)} FROM {name} WHERE digest = ?"  # noqa: S608  names of ours
-        self._insert = f"INSERT OR IGNORE INTO {name} VALUES (?{', ?' * len(columns)})"  # noqa: S608
+        self._insert = f"INSERT OR IGNORE INTO {name} VALUES (?{', ?' * len(columns)})"  # noqa: S608  likewise
         self._bits = bytearray(1 << _BITS >> 3)
         self._waiting: list[Sequence[Any]] = []
 

@@ -29,7 +29,7 @@ def records(file: BinaryIO, delimiter: str = "") -> Records:
     """
     text = Text(file)
     text.fill(0)
-    delimiter = delimiter or _delimiter(text.ahead.partition("\n")[0])
+    delimiter = delimiter or delimiter_of(text.ahead.partition("\n")[0])
     rows = csv.reader(_lines(text), delimiter=delimiter, strict=True)
     head: list[str] = []
     begins = 1
@@ -52,7 +52,8 @@ def records(file: BinaryIO, delimiter: str = "") -> Records:
         raise BrokenFileError("malformed_csv", detail, begins) from None
 
 
-def _delimiter(head: str) -> str:
+def delimiter_of(head: str) -> str:
+    """Return what parts the cells of a table, by its first line."""
     return next((mark for mark in ",;\t" if mark in head), ",")
 
 

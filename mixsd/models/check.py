@@ -2,16 +2,19 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from mixsd.errors import ModelError, ModelNotAllowedError, NoChatTemplateError, UnsafeWeightsError
+from mixsd import strict_json
+from mixsd.errors import ModelError, ModelNotAllowedError, UnsafeWeightsError
 
-MAX_HEADER: Final = 16 * 1024 * 1024
-"""Most bytes of the header of a safetensors file."""
+MAX_HEADER: Final = 1024 * 1024
+"""Most bytes of the header of a safetensors file: some ten thousand tensors."""
+_MAX_AXES: Final = 16
 WEIGHTS: Final = "model.safetensors"
 WEIGHTS_INDEX: Final = "model.safetensors.index.json"
 _BITS: Final[Mapping[str, int]] = MappingProxyType(
@@ -20,35 +23,65 @@ _BITS: Final[Mapping[str, int]] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What the header of a safetensors file says of a tensor. `begin` and `end` are bytes of the file."""
+
+    dtype: str
+    shape: Sequence[int]
+    begin: int
+    end: int
+
+
 def check_safetensors(path: Path) -> int:
     """Check the header of a safetensors file against its size; return the number of its values.
 
     Raises:
-        UnsafeWeightsError: It is no safetensors file, or one that was tampered with or cut short.
+        UnsafeWeightsError: It is missing or no safetensors file, or was tampered with or cut short.
     """
+    return sum(math.prod(tensor.shape) for tensor in tensors_of(path).values())
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """Return what a safetensors file says of each of its tensors.
+
+    Raises:
+        UnsafeWeightsError: As `check_safetensors` says.
+    """
+    if not path.is_file():
+        raise UnsafeWeightsError(f"{path.name} is missing: only weights in safetensors are read")
     size = path.stat().st_size
     header = _header(path, size)
+    start = 8 + int.from_bytes(_first(path, 8), "little")
     spans: list[tuple[int, int]] = []
-    values = 0
-    for name, tensor in header.items():
+    tensors = {}
+    for name, said in header.items():
         if name == "__metadata__":
             continue
-        try:
-            (begin, end), shape, bits = tensor["data_offsets"], tensor["shape"], _BITS[tensor["dtype"]]
-            count = math.prod(shape)
-            fits = (end - begin) * 8 == count * bits and all(isinstance(n, int) and n >= 0 for n in shape)
-        except (KeyError, TypeError, ValueError):
-            fits, begin, end, count = False, 0, 0, 0
-        if not fits:
+        found = _span(said, size)
+        if found is None:
             raise UnsafeWeightsError(f"{path.name}: the entry of tensor {name[:100]!r} is malformed")
-        spans.append((begin, end))
-        values += count
+        spans.append(found)
+        tensors[name] = Tensor(said["dtype"], said["shape"], start + found[0], start + found[1])
     spans.sort()
     edges = [(0, 0), *spans]
-    data = size - 8 - int.from_bytes(_first(path, 8), "little")
-    if any(left[1] != right[0] for left, right in pairwise(edges)) or edges[-1][1] != data:
+    if any(left[1] != right[0] for left, right in pairwise(edges)) or start + edges[-1][1] != size:
         raise UnsafeWeightsError(f"{path.name}: its tensors overlap, leave gaps, or the file is cut short")
-    return values
+    return tensors
+
+
+def _span(said: Any, size: int) -> tuple[int, int] | None:
+    """Return first byte and end of an entry; None if they and its shape do not go together."""
+    try:
+        (begin, end), shape, bits = said["data_offsets"], said["shape"], _BITS[said["dtype"]]
+        if not isinstance(shape, list) or len(shape) > _MAX_AXES:
+            return None
+    except (KeyError, TypeError, ValueError):
+        return None
+    if any(type(number) is not int or not 0 <= number <= size for number in (begin, end, *shape)):
+        return None  # before they are multiplied: numbers may have thousands of digits
+    count = math.prod(shape)
+    return (begin, end) if (end - begin) * 8 == count * bits else None
 
 
 def _first(path: Path, count: int) -> bytes:
@@ -58,11 +91,16 @@ def _first(path: Path, count: int) -> bytes:
 
 def _header(path: Path, size: int) -> dict[str, Any]:
     length = int.from_bytes(_first(path, 8), "little")
+    if size >= 8 and MAX_HEADER < length <= size - 8:
+        said = f"its header has {length} bytes, and at most {MAX_HEADER} are read: store it in more files"
+        raise UnsafeWeightsError(f"{path.name}: {said}")
     if size < 8 or not 2 <= length <= min(MAX_HEADER, size - 8):
         raise UnsafeWeightsError(f"{path.name} is no safetensors file: the length of its header is wrong")
     try:
-        header = json.loads(_first(path, 8 + length)[8:])
-    except (ValueError, RecursionError):
+        header = strict_json.decode(_first(path, 8 + length)[8:].rstrip(b" "))
+    except (
+        strict_json.JsonProblem
+    ):  # a name that is there twice would be read one way here, and another there
         header = None
     if not isinstance(header, dict):
         raise UnsafeWeightsError(f"{path.name} is no safetensors file: its header is not a JSON object")
@@ -78,7 +116,9 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / WEIGHTS_INDEX).is_file():
-        raise UnsafeWeightsError(f"there is no {WEIGHTS}: only weights in safetensors are read")
+        raise UnsafeWeightsError(
+            f"there is no {WEIGHTS} in {folder.name}: only weights in safetensors are read"
+        )
     names = read_object(folder / WEIGHTS_INDEX).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise UnsafeWeightsError(f"{WEIGHTS_INDEX} has no `weight_map`")
@@ -103,34 +143,6 @@ def check_config(folder: Path) -> None:
             raise ModelNotAllowedError("the model brings its own code (`auto_map`), which is never run here")
     if config.get("quantization_config"):
         raise ModelError("the model is quantised: use the one in full precision")
-
-
-def check_loads(folder: Path) -> None:
-    """Check that the library knows the architecture, and that prompts can be written.
-
-    Loads the tokenizer but no weights.
-
-    Raises:
-        NoChatTemplateError: There is no chat template.
-        ModelError: The tokenizer is not fast, or it is no causal language model that we know.
-    """
-    from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415  slow; headers are checked without
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # noqa: PLC0415
-
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"config or tokenizer cannot be read: {str(error)[:300]}") from error
-    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
-    if not known.intersection(config.architectures or ()):
-        raise ModelError(f"{config.architectures} is no causal language model")
-    if not tokenizer.is_fast:
-        raise ModelError("there is no fast tokenizer (tokenizer.json)")
-    if not tokenizer.chat_template:
-        raise NoChatTemplateError("the tokenizer has no chat template: use the instruction-tuned model")
-    if tokenizer.eos_token_id is None:
-        raise ModelError("the tokenizer names no eos token, so no answer would end")
 
 
 def read_object(path: Path) -> dict[str, Any]:

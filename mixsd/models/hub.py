@@ -18,9 +18,16 @@ from huggingface_hub.errors import (
 )
 
 from mixsd.durable import sha256_of_file
-from mixsd.errors import CorruptError, ModelNotFoundError, UnsafeWeightsError
+from mixsd.errors import (
+    CorruptError,
+    HubRefusedError,
+    HubUnreachableError,
+    LicenceRequiredError,
+    ModelNotFoundError,
+    UnsafeWeightsError,
+)
 from mixsd.models import check
-from mixsd.models.calls import Hub
+from mixsd.models.calls import Hub, is_refusal, shown
 from mixsd.progress import OnProgress, Progress
 
 _TEXTS: Final = ("*.json", "*.jinja", "tokenizer.model")
@@ -49,7 +56,7 @@ def look_up(hub: Hub, model_id: str, revision: str | None) -> Remote:
     """Ask what a branch, tag or commit holds.
 
     Raises:
-        ModelNotFoundError: There is no such model or revision, or it cannot be reached.
+        ModelNotFoundError: There is no such model or revision, or it is not to be had; the kind says why.
         UnsafeWeightsError: It has no weights in safetensors.
     """
     with _explained(model_id, revision):
@@ -95,17 +102,18 @@ def download(hub: Hub, remote: Remote, folder: Path, on_progress: OnProgress) ->
 
 @contextmanager
 def _explained(model_id: str, revision: str | None) -> Iterator[None]:
+    hub = shown(constants.ENDPOINT)
     try:
         yield
     except GatedRepoError as error:
-        raise ModelNotFoundError(
-            f"{model_id} is gated: accept its licence at {constants.ENDPOINT}/{model_id}, then set HF_TOKEN"
+        raise LicenceRequiredError(
+            f"{model_id} is gated: accept its licence at {hub}/{model_id}, then set HF_TOKEN of whoever did"
         ) from error
     except RevisionNotFoundError as error:
         raise ModelNotFoundError(f"{model_id} has no revision {revision}") from error
     except RepositoryNotFoundError as error:
         raise ModelNotFoundError(
-            f"there is no model {model_id} at {constants.ENDPOINT}, or it is private: check id and HF_TOKEN"
+            f"there is no model {model_id} at {hub}, or it is private: check id and HF_TOKEN"
         ) from error
     except (
         HfHubHTTPError,
@@ -114,7 +122,11 @@ def _explained(model_id: str, revision: str | None) -> Iterator[None]:
         ConnectionError,
         TimeoutError,
     ) as error:
-        raise ModelNotFoundError(
-            f"{model_id} is not on disk and the hub at {constants.ENDPOINT} cannot be reached: "
+        if is_refusal(error):
+            raise HubRefusedError(
+                f"the hub at {hub} refuses to give {model_id}: see that HF_TOKEN is valid and may read it"
+            ) from error
+        raise HubUnreachableError(
+            f"{model_id} is not on disk and the hub at {hub} cannot be reached: "
             "retry later, use a built-in model, or register a folder with `mixsd models add`"
         ) from error

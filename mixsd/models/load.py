@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging as transformers_logging
 
 from mixsd.errors import ModelError, OutOfMemoryError
+from mixsd.models.check import check_safetensors, weight_files
 from mixsd.models.registry import OnDisk
 from mixsd.tokens import ChatTokenizer
 
@@ -67,27 +74,31 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count or cores or 1)
 
 
-def load_base(found: OnDisk, *, device: str = "auto", on_cpu: bool = False) -> Base:
+def load_base(found: OnDisk, *, device: str = "auto", on_cpu: bool = False, as_stored: bool = False) -> Base:
     """Load a model that lies in the cache. Runs no code that came with it.
 
     Args:
         found: The model.
         device: What it is computed on, which decides the type of its weights.
         on_cpu: Leave the weights in the memory of the machine.
+        as_stored: Keep the type that the weights have on disk, as engines do.
 
     Raises:
+        UnsafeWeightsError: The weights are no sound safetensors files. No other format is looked for.
         ModelError: The files are not those of a model that can be loaded.
         OutOfMemoryError: The device is too small for the weights.
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     where = choose_device(device)
+    for path in weight_files(found.folder):
+        check_safetensors(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             found.folder,
             trust_remote_code=False,
             use_safetensors=True,
-            dtype=_dtype(found.folder, where),
+            dtype=stored_dtype(found.folder) if as_stored else _dtype(found.folder, where),
             attn_implementation="sdpa",
         )
         torch.nn.Module.to(model, "cpu" if on_cpu else where)
@@ -109,6 +120,13 @@ def load_base(found: OnDisk, *, device: str = "auto", on_cpu: bool = False) -> B
         chat=chat,
         template_sha256=hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest(),
     )
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return the type of a model's weights by its config; float32 if that names none."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    found = getattr(config.get_text_config(), "dtype", None) or config.dtype
+    return found if isinstance(found, torch.dtype) and found.is_floating_point else torch.float32
 
 
 def _dtype(folder: Path, device: torch.device) -> torch.dtype:

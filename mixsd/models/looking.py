@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import constants
@@ -28,7 +27,7 @@ from mixsd.errors import ModelError, ModelNotAllowedError
 from mixsd.forecast.chat import template_of
 from mixsd.forecast.shape import Shape, shape_of
 from mixsd.models import registry
-from mixsd.models.calls import Hub
+from mixsd.models.calls import Hub, is_refusal, shown
 from mixsd.models.registry import BUILT_IN, BuiltIn, OnDisk
 
 SECONDS: Final = 5.0
@@ -138,7 +137,7 @@ def _of_built_in(cache: Path, model: BuiltIn, revision: str | None) -> Seen:
 
 
 def _asked(hub: Hub, model_id: str, revision: str | None) -> Seen:
-    place, seen = f"{_shown(constants.ENDPOINT)}/{model_id}", Seen()
+    place, seen = f"{shown(constants.ENDPOINT)}/{model_id}", Seen()
     try:
         info = hub.info(model_id, revision=revision, files_metadata=True, timeout=SECONDS)
         seen = _listed(info)
@@ -157,12 +156,21 @@ def _asked(hub: Hub, model_id: str, revision: str | None) -> Seen:
         return Seen(exists=False, troubles=(Trouble("model_not_found", detail),))
     except HFValidationError:
         return Seen(troubles=(Trouble("bad_name", f"{model_id} is no model id that the hub takes"),))
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError):
-        detail = (
-            f"{model_id} is not on disk and the hub at {_shown(constants.ENDPOINT)} did not answer: ask "
-            "again later, use a built-in model, or register a folder with `mixsd models add`"
-        )
-        return replace(seen, troubles=(*seen.troubles, Trouble("hub_unreachable", detail)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
+        return replace(seen, troubles=(*seen.troubles, _silence(error, model_id)))
+
+
+def _silence(error: Exception, model_id: str) -> Trouble:
+    """Say why the hub told nothing, or not all."""
+    hub = shown(constants.ENDPOINT)
+    if is_refusal(error):
+        detail = f"the hub refuses to show {hub}/{model_id}: see that HF_TOKEN is valid and may read it"
+        return Trouble("hub_refused", detail)
+    detail = (
+        f"{model_id} is not on disk and the hub at {hub} did not answer: ask again later, use a built-in "
+        "model, or register a folder with `mixsd models add`"
+    )
+    return Trouble("hub_unreachable", detail)
 
 
 def _seen_files(info: Any) -> Sequence[str]:
@@ -227,15 +235,3 @@ def _object(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {}
-
-
-def _shown(url: str) -> str:
-    """Return an address without what may be secret in it.
-
-    Example:
-        >>> _shown("https://me:secret@hub.example:8443/here?key=1")
-        'https://hub.example:8443/here'
-    """
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from mixsd.durable import sha256_of_file, whole_folder
 from mixsd.errors import ModelError, ModelNotAllowedError, ModelNotFoundError
-from mixsd.models import check, gguf
+from mixsd.models import check, gguf, loads
 from mixsd.models.calls import Hub
 from mixsd.models.hub import Remote, download, look_up, wanted
 from mixsd.models.registry import (
@@ -140,7 +140,7 @@ def _filling(cache: Path, model_id: str, revision: str) -> AbstractContextManage
 def _finish(folder: Path, card: Mapping[str, Any]) -> None:
     """Check what was written and put the card beside it."""
     parameters = sum(check.check_safetensors(path) for path in check.weight_files(folder))
-    check.check_loads(folder)
+    loads.check_loads(folder)
     whole = dict(card) | {
         "parameters": parameters,
         "pulled_at": datetime.now(UTC).isoformat(),

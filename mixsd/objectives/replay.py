@@ -118,7 +118,9 @@ class Beside:
         self._targets = targets
 
     def __call__(self, model: PeftModel, step: int, chosen: Sequence[int]) -> list[Example]:
-        facts = self._facts(model, step, chosen) if chosen else ()
+        # What stands beside others may have a share of its own in a process that none of them fell to.
+        asked = bool(chosen) or isinstance(self._facts, Beside)
+        facts = self._facts(model, step, chosen) if asked else ()
         places = self._places(step, self._targets_of(step) or len(chosen))
         return [*facts, *(self._answers[place] for place in World().share_of(places))]
 

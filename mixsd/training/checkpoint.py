@@ -19,9 +19,10 @@ from torch import Tensor
 
 from mixsd.durable import sha256_of_file, whole_folder
 from mixsd.errors import CorruptError
+from mixsd.manifest import MANIFEST
+from mixsd.manifest import verify as verify  # noqa: PLC0414  whoever has checkpoints asks here
 from mixsd.training import lora
 
-MANIFEST: Final = "MANIFEST.json"
 _ADAPTER: Final = "adapter.safetensors"
 _BEST: Final = "best.safetensors"
 _OPTIMIZER: Final = "optimizer.safetensors"
@@ -123,27 +124,6 @@ def save(
         (draft / MANIFEST).write_bytes(manifest)
         size = sum(path.stat().st_size for path in draft.iterdir())
     return Saved(folder, cursor.step, hashlib.sha256(manifest).hexdigest(), size)
-
-
-def verify(folder: Path, manifest_sha256: str | None = None) -> str:
-    """Check every file of a checkpoint against its manifest, and return the manifest's digest.
-
-    Raises:
-        CorruptError: A file is missing, changed or too many, or the manifest is not the one named.
-    """
-    try:
-        manifest = (folder / MANIFEST).read_bytes()
-        files: Mapping[str, str] = json.loads(manifest)["files"]
-        found = {path.name for path in folder.iterdir()} - {MANIFEST}
-        changed = [name for name, digest in files.items() if sha256_of_file(folder / name) != digest]
-    except (OSError, ValueError, KeyError) as error:
-        raise CorruptError(f"checkpoint {folder.name} cannot be read: {error}") from error
-    if changed or found != files.keys():
-        raise CorruptError(f"checkpoint {folder.name} is not complete or was changed: {', '.join(changed)}")
-    digest = hashlib.sha256(manifest).hexdigest()
-    if manifest_sha256 not in (None, digest):
-        raise CorruptError(f"checkpoint {folder.name} is another one than was registered")
-    return digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from mixsd.config import Plan
 from mixsd.durable import write_whole
 from mixsd.errors import OutOfMemoryError, ProcessLostError
 from mixsd.facts import Fact
+from mixsd.living import Start
 from mixsd.options import plan_from
 from mixsd.progress import StopRequested
 from mixsd.supervision import Supervision
@@ -45,6 +46,7 @@ class Task:
     Attributes:
         base: What `mixsd.models.load` needs to load the base model again.
         resume: Checkpoints to go on from, the best first.
+        start: The adapter whose weights come first, if there is one.
     """
 
     base: dict[str, Any]
@@ -54,6 +56,7 @@ class Task:
     work: Path
     input_sha256: str
     resume: Sequence[Path]
+    start: Start | None = None
 
     @classmethod
     def of(cls, base: "Base", facts: Sequence[Fact], records: Sequence[Supervision], **rest: Any) -> "Task":
@@ -78,6 +81,7 @@ class Task:
             "work": str(self.work.absolute()),
             "input_sha256": self.input_sha256,
             "resume": [str(path.absolute()) for path in self.resume],
+            "start": self.start and self.start.to_json(),
         }
         write_whole(folder / _RUN, json.dumps(run).encode())
 
@@ -96,6 +100,7 @@ class Task:
             Path(run["work"]),
             run["input_sha256"],
             [Path(path) for path in run["resume"]],
+            Start.from_json(run["start"]) if run["start"] else None,
         )
 
 
@@ -149,6 +154,7 @@ def _follow(folder: Path, rank: int, device: str) -> None:
             work=task.work,
             resume=task.resume,
             input_sha256=task.input_sha256,
+            start=task.start,
         )
 
 

@@ -64,10 +64,13 @@ class Hooks:
 
     Attributes:
         learned: Returns the share of the questions that the model answers now. May raise.
+        drift: Returns what text of the base model's own costs the model now, nats per token. Asked
+            whenever `learned` is. May raise.
         on_progress: Called after every step, with its loss and the recall if that was measured. May
             raise to stop.
         on_metrics: Called after every step, before its checkpoint, with the steps that are done and
-            `loss`, `learning_rate`, `tokens_per_second` read, and `recall` if it was measured. May raise.
+            `loss`, `learning_rate`, `tokens_per_second` read, and `recall` and `drift` if they were
+            measured. May raise.
         on_check: Called while it is asked what was learned, before every forward pass, and while a
             sharded model is computed. May raise.
         on_checkpoint: Called with each checkpoint, once it is on disk.
@@ -75,6 +78,7 @@ class Hooks:
     """
 
     learned: Callable[[PeftModel], float] | None = None
+    drift: Callable[[PeftModel], float] | None = None
     on_progress: OnProgress = silent
     on_metrics: Callable[[int, Mapping[str, float]], None] = lambda _, __: None
     on_check: Callable[[], None] = lambda: None
@@ -92,6 +96,7 @@ def train_adapter(
     resume: Sequence[Path] = (),
     hooks: Hooks = Hooks(),
     source: Source | None = None,
+    start: Path | None = None,
 ) -> Trained:
     """Train a LoRA adapter by the mean loss of the target tokens.
 
@@ -112,6 +117,7 @@ def train_adapter(
         resume: Checkpoints to go on from, the best first; damaged ones are passed over.
         hooks: Callbacks.
         source: Makes the examples of each step anew. `examples` then only say how many there are.
+        start: Folder of an adapter whose weights come first, instead of fresh ones.
 
     Raises:
         ConfigError: The device or the model cannot do what is asked for.
@@ -126,7 +132,7 @@ def train_adapter(
     with ExitStack() as stack:
         if config.quantize != "none":
             stack.enter_context(in_four_bits(base.model))
-        model = lora.attach(base, config.lora, seed=config.seed)
+        model = lora.attach(base, config.lora, seed=config.seed, start=start)
         if config.compile_layers:
             stack.enter_context(compiled_layers(model))
         shards = None
@@ -271,10 +277,16 @@ class _Run:
         cursor = self._cursor
         if self._hooks.learned is None or cursor.recall is not None or not self._measurement_is_due():
             return
-        learned = self._hooks.learned
+        learned, drift = self._hooks.learned, self._hooks.drift
+
+        def asked() -> float:
+            if drift is not None:
+                self._meter.drift = (cursor.step, drift(self._model))
+            return float(learned(self._model))
+
         with nullcontext() if self._shards is None else self._shards.whole():
             self._model.eval()
-            recall = self._world.ask_first(lambda: float(learned(self._model)))
+            recall = self._world.ask_first(asked)
         before = cursor.best
         cursor.measured.append((cursor.step, recall))
         if before is None or recall > before[1]:

@@ -1,7 +1,7 @@
 """Put an adapter on a base model, and read and write its weights in the format of peft."""
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -14,21 +14,42 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mixsd.config import LoraConfig
-from mixsd.errors import ConfigError, CorruptError
+from mixsd.errors import ConfigError, CorruptError, ModelError
+from mixsd.models.check import check_safetensors, read_object
+from mixsd.models.fitting import check_template
 from mixsd.models.load import Base
+from mixsd.packaging import MANIFEST
 
 WEIGHTS: Final = "adapter_model.safetensors"
 CONFIG: Final = "adapter_config.json"
+
+_SHAPE: Final = {
+    "r": "rank",
+    "lora_alpha": "alpha",
+    "use_dora": "dora",
+    "use_rslora": "rslora",
+    "target_modules": "target_modules",
+    "layers_to_transform": "target_modules",
+}
+"""What decides the shape of an adapter and what its weights mean: peft's name, and that of our setting."""
 
 _NUMBER: Final = re.compile(r"\.(\d+)\.")
 """Of a layer, in its path."""
 
 
-def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
+def attach(base: Base, config: LoraConfig, *, seed: int, start: Path | None = None) -> PeftModel:
     """Return the base model with a fresh adapter, whose weights are a function of the seed.
 
+    Args:
+        base: The base model, without an adapter on it.
+        config: Shape of the adapter.
+        seed: Names the weights.
+        start: Folder of a stored adapter of that shape, whose weights it gets instead.
+
     Raises:
-        ConfigError: The base model has no such layers, or they are too small for the rank.
+        ConfigError: The base model has no such layers, they are too small for the rank, or the stored
+            adapter is of another shape.
+        UnsafeWeightsError: Its weights are no sound safetensors file.
     """
     peft_config = PeftLoraConfig(
         r=config.rank,
@@ -45,6 +66,8 @@ def attach(base: Base, config: LoraConfig, *, seed: int) -> PeftModel:
         except ValueError as error:
             raise ConfigError(f"target_modules {', '.join(config.target_modules)}: {error}") from error
     _check_rank(model, config.rank)
+    if start is not None:
+        _start_from(model, start)
     return _named(base, model)
 
 
@@ -176,7 +199,7 @@ def set_weights(model: PeftModel, weights: dict[str, Tensor]) -> None:
     """
     wanted = {name: tensor.shape for name, tensor in weights_of(model).items()}
     if wanted != {name: tensor.shape for name, tensor in weights.items()}:
-        raise CorruptError("the checkpoint is not that of an adapter of this shape")
+        raise CorruptError("the weights are not those of an adapter of this shape")
     set_peft_model_state_dict(model, weights)
 
 
@@ -191,8 +214,55 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def load_adapter(base: Base, folder: Path) -> PeftModel:
-    """Return the base model with a stored adapter on it, for asking."""
-    return PeftModel.from_pretrained(base.model, str(folder))
+    """Return the base model with a stored adapter on it, for asking.
+
+    Raises:
+        UnsafeWeightsError: Its weights are no sound safetensors file. No other format is looked for.
+        TemplateMismatchError: By its manifest, if one lies there, it learned other prompts.
+        ModelError: It does not fit the base model, which is of no use any more.
+    """
+    check_safetensors(folder / WEIGHTS)
+    if (folder / MANIFEST).is_file():
+        check_template(read_object(folder / MANIFEST), base)
+    try:
+        return PeftModel.from_pretrained(base.model, str(folder))
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ModelError(f"the adapter does not fit {base.id}: {error}") from error
+
+
+def _start_from(model: PeftModel, folder: Path) -> None:
+    """Give a fresh adapter the weights of a stored one. It is taken off if they do not fit.
+
+    Raises:
+        ConfigError: That is of another shape; says which setting differs.
+        UnsafeWeightsError: Its weights are no sound safetensors file.
+        CorruptError: They are not those that its config tells of.
+    """
+    try:
+        check_safetensors(folder / WEIGHTS)
+        _check_shape(model, read_object(folder / CONFIG))
+        set_weights(model, load_weights(folder / WEIGHTS))
+    except BaseException:
+        detach(model)
+        raise
+
+
+def _check_shape(model: PeftModel, stored: Mapping[str, Any]) -> None:
+    own = model.peft_config["default"].to_dict()
+    for name, setting in _SHAPE.items():
+        here, there = _plain(own.get(name)), _plain(stored.get(name))
+        if here != there:
+            raise ConfigError(
+                f"training.{setting}: the adapter to start from has {there}, and this run {here}: leave the "
+                "setting out to take that of the adapter, or train without a parent"
+            )
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting of peft in a form that compares: layers in any order, and nothing as none."""
+    return sorted(value) if isinstance(value, set | list | tuple) else value or None
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

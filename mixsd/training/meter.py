@@ -8,13 +8,18 @@ from mixsd.training.schedule import learning_rate
 
 
 class Meter:
-    """Measures one step at a time."""
+    """Measures one step at a time.
+
+    Attributes:
+        drift: After which step it was last measured what the base model's own text costs, nats per token.
+    """
 
     def __init__(self, total: int, config: TrainConfig) -> None:
         self._total = total
         self._config = config
         self._began = time.perf_counter()
         self._speed = 0.0
+        self.drift = (0, 0.0)
 
     def start(self) -> None:
         self._began = time.perf_counter()
@@ -30,4 +35,8 @@ class Meter:
             "learning_rate": learning_rate(cursor.step - 1, self._total, self._config),
             "tokens_per_second": self._speed,
         }
-        return measured if cursor.recall is None else {**measured, "recall": cursor.recall}
+        if cursor.recall is not None:
+            measured["recall"] = cursor.recall
+        if self.drift[0] == cursor.step:
+            measured["drift"] = self.drift[1]
+        return measured

@@ -30,4 +30,10 @@ def a_key(
 def a_client(api: FastAPI, secret: str | None = None, *, address: str = "10.0.0.1") -> TestClient:
     """A client at that address, which shows `secret` with every request."""
     headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
-    return TestClient(api, raise_server_exceptions=False, headers=headers, client=(address, 50000))
+    return TestClient(
+        api,
+        "http://localhost",  # what the service's own machine calls it
+        raise_server_exceptions=False,
+        headers=headers,
+        client=(address, 50000),
+    )

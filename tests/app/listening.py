@@ -34,7 +34,7 @@ def listening(api: FastAPI) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while not server.started:
                 assert thread.is_alive()
                 assert time.monotonic() < deadline
@@ -51,7 +51,7 @@ def stream(url: str, after: str | None = None, **headers: str) -> Iterator[Itera
     asked = {"Accept": "text/event-stream", **headers}
     if after is not None:
         asked["Last-Event-ID"] = after
-    with httpx2.Client(timeout=30) as client, client.stream("GET", url, headers=asked) as answer:
+    with httpx2.Client(timeout=120) as client, client.stream("GET", url, headers=asked) as answer:
         assert answer.status_code == 200, answer.read()
         yield messages(answer.iter_lines())
 

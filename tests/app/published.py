@@ -10,7 +10,8 @@ from typing import Any, Final
 from app.adapters.models import Adapter, AdapterFile, AdapterStatus, Blob
 from app.db.engine import Database
 from app.evaluations.models import Evaluation, FactResult, Score
-from app.ids import AdapterId, EvaluationId, FactSetId, JobId, ProjectId, new_id
+from app.exports.models import Export, ExportFile, ExportFormat, ExportStatus
+from app.ids import AdapterId, EvaluationId, ExportId, FactSetId, JobId, ProjectId, new_id
 from app.jobs.models import JobPhase, Supervision
 from app.jobs.states import JobStatus, Phase
 from app.projects.models import DEFAULT_PROJECT, Project
@@ -176,6 +177,47 @@ def an_adapter(
             session.flush()
             session.add(AdapterFile(adapter_id=adapter.id, path=path, sha256=blob.sha256, bytes=blob.bytes))
     return adapter.id
+
+
+EXPORT_FILES: Final = {
+    "README.md": b"# Export\n",
+    "manifest.json": b'{"format": "merged"}',
+    "model.safetensors": bytes(range(256)) * 30,
+}
+
+
+def an_export(
+    database: Database,
+    store: ArtifactStore,
+    published: Published,
+    *,
+    project_id: ProjectId = DEFAULT_PROJECT,
+    parity: str = "passed",
+) -> ExportId:
+    """An export of the job's adapter, of a job that was deleted since."""
+    failed = parity == "failed"
+    reasons = [] if parity == "passed" else ["the adapter is not applied"]
+    export = Export(
+        id=ExportId(new_id("exp", now=NOW)),
+        project_id=project_id,
+        adapter_id=published.adapter_id,
+        job_id=None,
+        format=ExportFormat.MERGED,
+        status=ExportStatus.UNUSABLE if failed else ExportStatus.READY,
+        dtype="float32",
+        sha256=hashlib.sha256(EXPORT_FILES["manifest.json"]).hexdigest(),
+        bytes=sum(map(len, EXPORT_FILES.values())),
+        parity={"status": parity, "engine": "transformers", "reasons": reasons},
+        created_at=NOW,
+    )
+    with database.begin() as session:
+        session.add(export)
+        for path, content in EXPORT_FILES.items():
+            blob = store.put_bytes(content)
+            session.merge(Blob(sha256=blob.sha256, bytes=blob.bytes, created_at=NOW))
+            session.flush()
+            session.add(ExportFile(export_id=export.id, path=path, sha256=blob.sha256, bytes=blob.bytes))
+    return export.id
 
 
 def a_log(work_dir: Path, job_id: JobId) -> None:

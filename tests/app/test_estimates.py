@@ -12,8 +12,8 @@ from app.db.engine import Database
 from app.fact_sets.reading import read_inline
 from app.ids import JobId, WorkerId, new_id
 from app.jobs.errors import NotEstimableError
-from app.jobs.forecasts import AT_CREATION, Forecaster, sample_of
-from app.jobs.models import JobPhase, Worker
+from app.jobs.forecasts import AT_CREATION, Forecaster, Wanted, sample_of
+from app.jobs.models import Job, JobPhase, Worker
 from app.jobs.requests import JobCreate
 from app.jobs.requests.methods import MixsdMethod
 from app.jobs.states import JobStatus, Phase
@@ -74,6 +74,8 @@ def a_finished_job(
     base_model: str = "tiny/random",
     done_before: int = 0,
     minutes: int = 0,
+    host_bytes: int | None = None,
+    device_bytes: int | None = None,
 ) -> JobId:
     """A job that took so many seconds for each unit of work in all of its phases."""
     job_id = a_job(
@@ -99,6 +101,8 @@ def a_finished_job(
                     unit="units",
                     seconds=phase["work"] * times * share,
                     done_before=done_before,
+                    host_bytes=host_bytes,
+                    device_bytes=device_bytes,
                     started_at=NOW,
                     updated_at=NOW,
                     finished_at=NOW,
@@ -177,15 +181,20 @@ def test_a_job_keeps_its_forecast_beside_what_it_took(client: TestClient, databa
                 started_at=NOW,
                 updated_at=NOW,
                 finished_at=NOW + timedelta(seconds=5),
+                host_bytes=700_000_000,
             )
         )
+        session.get_one(Job, created["id"]).device = "cpu"
 
-    (training,) = client.get(f"/jobs/{created['id']}/report").json()["phases"]
+    report = client.get(f"/jobs/{created['id']}/report").json()
+    (training,) = report["phases"]
 
     assert created["forecast"] == {name: expected[name] for name in created["forecast"]}
     assert client.get(f"/jobs/{created['id']}").json()["forecast"] == created["forecast"]
     assert training["seconds"] == 5.0
     assert training["forecast"] == by_phase(expected)["training"]["seconds"]
+    assert training["memory"] == {"host": 700_000_000, "device": None}
+    assert report["memory"] == {"peak": 700_000_000, "forecast": expected["memory"]["peak"]}
 
 
 def test_jobs_that_have_ended_move_the_forecast_to_what_they_took(
@@ -227,6 +236,43 @@ def test_only_jobs_of_the_same_model_and_device_count_and_parts_for_what_they_ar
     training = by_phase(found)["training"]["seconds"]
     work = next(phase["work"] for phase in forecast["phases"] if phase["phase"] == "training")
     assert training["p50"] == pytest.approx(3.0 * work, rel=1e-3)
+
+
+def test_jobs_that_have_ended_move_the_memory_to_what_they_took(
+    client: TestClient, database: Database
+) -> None:
+    created = client.post("/jobs", json=REQUEST).json()["id"]
+    forecast = the_job(database, created).forecast
+    assert forecast is not None
+    before = estimate(client)["memory"]
+    host = before["host"]
+    a_finished_job(database, forecast, times=1.0, host_bytes=host * 9, device="cuda", device_bytes=host)
+
+    for times in (0.25, 0.5, 0.5):
+        a_finished_job(database, forecast, times=1.0, host_bytes=round(times * host), minutes=1)
+    after = estimate(client)["memory"]
+
+    assert (before["peak"]["p50"], before["peak"]["basis"]) == (host, "prior")
+    assert {**after, "peak": None} == {**before, "peak": None}
+    assert (after["peak"]["basis"], after["peak"]["n"]) == ("history", 3)
+    assert after["peak"]["p50"] == pytest.approx(host / 2, rel=1e-3)
+    assert after["peak"]["p90"] == pytest.approx(host / 2 * 4 / 3, rel=1e-3)
+
+
+def test_the_memory_of_a_gpu_is_held_against_that_of_its_batches(
+    client: TestClient, database: Database
+) -> None:
+    created = client.post("/jobs", json=REQUEST).json()["id"]
+    forecast = the_job(database, created).forecast
+    assert forecast is not None
+
+    a_finished_job(database, forecast, times=1.0, device="cuda", host_bytes=7, device_bytes=5_000_000)
+    found = estimate(client)
+
+    ratio = 5_000_000 / forecast["memory"]["device_at_once"]
+    expected = ratio * found["memory"]["device_at_once"]
+    assert (found["device"], found["memory"]["peak"]["n"]) == ("cuda", 1)
+    assert found["memory"]["peak"]["p50"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_model_that_is_not_on_disk_is_guessed_and_said_to_be(client: TestClient) -> None:
@@ -356,10 +402,11 @@ def test_settings_that_only_the_library_refuses_keep_no_job_from_being_made(
     request = JobCreate.model_validate({**REQUEST, "method": {"type": "mixsd"}})
     assert isinstance(request.method, MixsdMethod)
     odd = request.model_copy(update={"method": request.method.model_copy(update={"lam": 7.0})})
+    wanted = Wanted(odd.base_model, None, odd.settings())
     forecaster = Forecaster(settings.model_cache, "cpu")
     upload = read_inline(FACTS, max_facts=10)
 
     with database.read() as session, pytest.raises(NotEstimableError, match="lam must be"):
-        forecaster.make(session, odd, sample_of(upload, 10), revision=None)
-    made = forecaster.at_creation(database, odd, upload, project_id=DEFAULT_PROJECT, revision=None)
+        forecaster.make(session, wanted, sample_of(upload, 10))
+    made = forecaster.at_creation(database, wanted, upload, project_id=DEFAULT_PROJECT, fact_set_id=None)
     assert made is None

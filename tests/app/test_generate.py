@@ -125,7 +125,7 @@ def test_adapter_and_base_answer_side_by_side(client: TestClient, url: str, play
 def test_the_process_is_told_what_to_ask_and_where_the_files_are(
     client: TestClient, url: str, played: Played
 ) -> None:
-    how = {"max_new_tokens": 9, "temperature": 0.5, "top_k": 5, "seed": 3, "stop": ["\n"]}
+    how = {"max_new_tokens": 9, "temperature": 0.5, "top_k": 5, "top_p": 0.9, "seed": 3, "stop": ["\n"]}
     files = client.get(url.replace("/generate", "/files")).json()["data"]
 
     client.post(url, json={"prompts": ["Who?"], **how})
@@ -329,7 +329,9 @@ def test_what_is_held_back_or_gone_is_not_asked(
         {"prompts": ["Q?"], "seed": -1},
         {"prompts": ["Q?"], "stop": [""]},
         {"prompts": ["Q?"], "stop": ["x"] * 9},
-        {"prompts": ["Q?"], "top_p": 0.5},
+        {"prompts": ["Q?"], "top_p": 0.0},
+        {"prompts": ["Q?"], "top_p": 1.1},
+        {"prompts": ["Q?"], "best_of": 2},
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(body: dict[str, Any]) -> None:
@@ -338,7 +340,7 @@ def test_a_request_that_makes_no_sense_is_refused(body: dict[str, Any]) -> None:
 
 
 def test_a_refused_request_asks_nobody(client: TestClient, url: str, played: Played) -> None:
-    answer = client.post(url, json={"prompts": ["Q?"], "top_p": 0.5})
+    answer = client.post(url, json={"prompts": ["Q?"], "top_p": 1.5})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert answer.json()["errors"][0]["pointer"] == "/top_p"

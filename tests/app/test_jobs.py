@@ -257,7 +257,7 @@ def test_a_fact_set_cannot_vanish_while_a_job_is_made_with_it(client: TestClient
     )
 
     def delete_before_the_job_is_inserted(_: Any, __: Any, statement: str, *___: Any) -> None:
-        if statement.startswith("INSERT INTO jobs"):
+        if "INSERT INTO jobs " in statement:
             deletion.start()
             deletion.join(0.5)
 

@@ -2,11 +2,13 @@
 
 import json
 
+import pytest
 from fastapi.testclient import TestClient
 
 from app.db.engine import Database
 from app.ledger import service
 from app.storage import LocalStore
+from mixsd.exporting import ChatFormat, lines_of
 from tests.app.published import FILES, a_published_job, supervision_of
 from tests.factories import a_job
 
@@ -63,6 +65,32 @@ def test_supervision_is_streamed_in_the_order_of_the_facts(
     assert answer.text == "".join(
         json.dumps(body, sort_keys=True, ensure_ascii=False) + "\n" for body in expected
     )
+
+
+@pytest.mark.parametrize("form", ["chat", "prompt-completion", "sharegpt"])
+def test_supervision_comes_as_chats_of_the_texts_that_training_takes(
+    form: str, client: TestClient, database: Database
+) -> None:
+    job_id = a_job(database, method={"type": "mixsd", "lam": 0.3, "prompt_style": "kgfact"})
+    count = service.BATCH + 2
+    with database.begin() as session:
+        for n in range(count):
+            row = supervision_of(job_id, n)
+            row.body = row.body | {"verified": n > 0}
+            session.add(row)
+
+    answer = client.get(f"/jobs/{job_id}/supervision", params={"format": form})
+
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    bodies = [supervision_of(job_id, n).body for n in range(1, count)]
+    assert answer.text == "".join(lines_of(bodies, ChatFormat(form), prompt_style="kgfact"))
+    assert answer.text.count("put your final answer") == answer.text.count("\n") == count - 1
+
+
+def test_supervision_has_no_other_format(client: TestClient, database: Database) -> None:
+    answer = client.get(f"/jobs/{a_job(database)}/supervision", params={"format": "alpaca"})
+
+    assert answer.status_code == 422
 
 
 def test_supervision_of_many_facts_loses_and_repeats_nothing(client: TestClient, database: Database) -> None:

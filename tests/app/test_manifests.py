@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from app.adapters.models import Adapter
 from app.db.engine import Database
 from app.jobs.states import Phase
 from app.storage import LocalStore
+from tests.app.published import a_published_sweep
 from tests.app.reported import SETTINGS, Told, a_told_job
 from tests.factories import a_fact_set, a_job
 
@@ -42,6 +44,31 @@ def test_a_manifest_says_what_its_package_says(
     assert manifest["adapter"]["weights_sha256"] == "5" * 64
     assert [phase["phase"] for phase in manifest["phases"]] == list(Phase)
     assert manifest["phases"][1]["input_sha256"] == "1" * 64
+
+
+def test_a_manifest_of_a_sweep_names_the_adapter_of_each_variant(
+    client: TestClient, database: Database, store: LocalStore
+) -> None:
+    """The fourth got no text, so it has none."""
+    published = a_published_sweep(database, store)
+    packed = {"supervision": {"sha256": "2" * 64}, "files": {"adapter_model.safetensors": "5" * 64}}
+    blob = store.put_bytes(json.dumps(packed).encode())
+    made = client.get("/adapters", params={"job_id": published.job_id}).json()["data"]
+    with database.begin() as session:
+        first = session.scalars(select(Adapter).where(Adapter.variant == 0)).one()
+        first.sha256, first_id = blob.sha256, first.id
+
+    manifest = client.get(f"/jobs/{published.job_id}/manifest").json()
+    shown = client.get(f"/jobs/{published.job_id}").json()
+
+    variants = manifest["variants"]
+    assert [variant["label"] for variant in variants] == [variant["label"] for variant in shown["variants"]]
+    named = [variant["adapter"] and variant["adapter"]["id"] for variant in variants]
+    assert named == [variant["adapter_id"] for variant in shown["variants"]]
+    assert set(filter(None, named)) == {adapter["id"] for adapter in made}
+    assert (named[0], named[1], named[3]) == (first_id, manifest["adapter"]["id"], None)
+    assert variants[0]["supervision_sha256"] == "2" * 64
+    assert variants[0]["adapter"]["weights_sha256"] == "5" * 64
 
 
 def test_a_manifest_of_a_job_that_has_made_nothing_says_what_is_known(

@@ -34,6 +34,19 @@ def test_a_hint_names_the_task_and_the_queue_and_expires(redis_url: str, broker:
     broker.close()
 
 
+def test_what_a_killed_worker_has_sent_to_itself_does_not_stay(redis_url: str, broker: redis.Redis) -> None:
+    dispatcher = CeleryDispatcher(redis_url)
+
+    assert dispatcher.canary("canary.of-nobody")
+    dispatcher.close()
+
+    assert broker.llen(f"{KEY_PREFIX}canary.of-nobody") == 1
+    lasts = broker.ttl(f"{KEY_PREFIX}canary.of-nobody")
+    assert isinstance(lasts, int)
+    assert 0 < lasts <= EXPIRES
+    assert broker.keys(f"{KEY_PREFIX}_kombu.binding.*canary*") == []
+
+
 def test_a_broker_that_answers_is_noticed(redis_url: str) -> None:
     dispatcher = CeleryDispatcher(redis_url)
 

@@ -1,11 +1,13 @@
-"""The artifact store: whole or not at all, and never silently wrong."""
+"""The artifact store that is a folder; what every store promises is in `tests.s3.test_stores`."""
 
 import hashlib
 import io
+import os
 import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -38,30 +40,10 @@ def no_file_longer_than(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_what_was_put_can_be_read(store: LocalStore, tmp_path: Path) -> None:
-    source = tmp_path / "weights"
-    source.write_bytes(DATA)
-
-    blob = store.put(source)
-
-    assert (blob.sha256, blob.bytes) == (SHA256, len(DATA))
-    assert store.exists(SHA256)
-    with store.open(SHA256) as opened:
-        assert opened.read() == DATA
-    assert source.read_bytes() == DATA
-
-
 def test_the_same_content_is_kept_once(store: LocalStore, tmp_path: Path) -> None:
     assert store.put_bytes(DATA) == store.put_bytes(DATA)
 
     assert [path.name for path in files_in(tmp_path)] == [SHA256]
-
-
-def test_nothing_is_a_content_too(store: LocalStore) -> None:
-    blob = store.put_bytes(b"")
-
-    with store.open(blob.sha256) as opened:
-        assert opened.read() == b""
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_behind(store: LocalStore, tmp_path: Path) -> None:
@@ -95,25 +77,24 @@ def test_a_corrupt_blob_is_found_out_while_it_is_read(
         io.BytesIO(opened.read())
 
 
-def test_a_blob_that_is_not_there_is_said_to_be_missing(store: LocalStore) -> None:
-    assert not store.exists(SHA256)
-    with pytest.raises(FileNotFoundError):
-        store.open(SHA256)
+def test_what_a_process_left_half_written_is_listed_and_forgotten(store: LocalStore, tmp_path: Path) -> None:
+    store.put_bytes(DATA)
+    begun = tmp_path / "not" / "there" / "yet" / ".0123.tmp"
+    begun.write_bytes(b"beg")
+
+    assert [(kept.name, kept.bytes) for kept in store.begun()] == [(begun.name, 3)]
+    assert store.forget_begun(older_than=timedelta(hours=1)) == 0
+    os.utime(begun, (0, 0))
+    assert store.forget_begun(older_than=timedelta(hours=1)) == 1
+
+    assert list(store.begun()) == []
+    assert store.exists(SHA256)
 
 
-def test_a_deleted_blob_is_gone(store: LocalStore) -> None:
+def test_a_folder_gives_no_links(store: LocalStore) -> None:
     store.put_bytes(DATA)
 
-    store.delete(SHA256)
-    store.delete(SHA256)
-
-    assert not store.exists(SHA256)
-
-
-@pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 65])
-def test_a_name_that_is_no_digest_is_never_a_path(store: LocalStore, name: str) -> None:
-    with pytest.raises(ValueError, match="no sha256"):
-        store.open(name)
+    assert store.link(SHA256, disposition="attachment", media_type="text/plain") is None
 
 
 def test_room_is_measured_where_a_folder_will_be(tmp_path: Path) -> None:

@@ -25,10 +25,12 @@ from app.settings import Settings
 from app.storage import LocalStore
 from app.web import health
 from app.web.health import NotReadyError
+from app.web.openai_errors import PREFIX
 from tests.app.conftest import ListeningDispatcher
+from tests.app.conversations import a_file
 from tests.app.hooks import a_delivered_webhook
 from tests.app.keys import a_key
-from tests.app.published import a_log, a_published_job
+from tests.app.published import a_log, a_published_job, an_export
 
 ROOT = Path(__file__).parents[2]
 PROBLEM = "application/problem+json"
@@ -180,7 +182,7 @@ def test_a_50_mb_body_is_refused_before_it_is_read(
 def test_answers_are_not_for_browsers_to_interpret(client: TestClient) -> None:
     headers = client.get("/version").headers
 
-    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; frame-ancestors 'none';")
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cache-Control"] == "no-store"
 
@@ -280,19 +282,33 @@ def test_the_contract_names_every_route_and_no_other(api: FastAPI, client: TestC
         GET /jobs/{job_id}/facts, GET /jobs/{job_id}/supervision, GET /jobs/{job_id}/report,
         GET /jobs/{job_id}/provenance, GET /jobs/{job_id}/manifest,
         GET /adapters, GET /adapters/{adapter_id}, DELETE /adapters/{adapter_id},
-        POST /adapters/{adapter_id}/release,
+        POST /adapters/import, POST /adapters/{adapter_id}/release,
         GET /adapters/{adapter_id}/card, GET /adapters/{adapter_id}/manifest,
         GET /adapters/{adapter_id}/lineage, POST /adapters/{adapter_id}/generate,
         GET /adapters/{adapter_id}/download, GET /adapters/{adapter_id}/files,
+        GET /adapters/{adapter_id}/serve,
+        POST /adapters/{adapter_id}/exports, GET /adapters/{adapter_id}/exports,
+        GET /adapters/{adapter_id}/exports/{export_id}, DELETE /adapters/{adapter_id}/exports/{export_id},
+        GET /adapters/{adapter_id}/exports/{export_id}/download,
+        GET /adapters/{adapter_id}/exports/{export_id}/files,
+        GET /adapters/{adapter_id}/exports/{export_id}/files/{path},
         POST /projects, GET /projects, GET /projects/{project_id}, PATCH /projects/{project_id},
         DELETE /projects/{project_id}, POST /api-keys, GET /api-keys, GET /api-keys/{key_id},
-        PATCH /api-keys/{key_id}, DELETE /api-keys/{key_id}, GET /quota, GET /usage,
+        PATCH /api-keys/{key_id}, DELETE /api-keys/{key_id}, GET /audit, GET /quota, GET /usage,
         POST /webhooks, GET /webhooks, GET /webhooks/{webhook_id}, PATCH /webhooks/{webhook_id},
         DELETE /webhooks/{webhook_id}, POST /webhooks/{webhook_id}/test,
         POST /webhooks/{webhook_id}/rotate-secret, GET /webhooks/{webhook_id}/deliveries,
         GET /deliveries/{delivery_id}, POST /deliveries/{delivery_id}/redeliver,
         GET /adapters/{adapter_id}/files/{path}, GET /healthz, GET /readyz, GET /version,
-        GET /metrics, GET /queue, GET /workers
+        GET /metrics, GET /queue, GET /workers,
+        POST /openai/v1/files, GET /openai/v1/files, GET /openai/v1/files/{file_id},
+        DELETE /openai/v1/files/{file_id}, GET /openai/v1/files/{file_id}/content,
+        POST /openai/v1/fine_tuning/jobs, GET /openai/v1/fine_tuning/jobs,
+        GET /openai/v1/fine_tuning/jobs/{job_id}, POST /openai/v1/fine_tuning/jobs/{job_id}/cancel,
+        POST /openai/v1/fine_tuning/jobs/{job_id}/pause, POST /openai/v1/fine_tuning/jobs/{job_id}/resume,
+        GET /openai/v1/fine_tuning/jobs/{job_id}/events,
+        GET /openai/v1/fine_tuning/jobs/{job_id}/checkpoints, GET /openai/v1/models,
+        GET /openai/v1/models/{model}, DELETE /openai/v1/models/{model}, POST /openai/v1/chat/completions
     """
     documented = {f"{method} {path}" for path, method, _ in operations(api)}
 
@@ -318,7 +334,10 @@ def test_every_operation_documents_its_problems(api: FastAPI) -> None:
         errors = {status: body for status, body in operation["responses"].items() if status[0] in "45"}
         assert {"422", "500", "503"} <= errors.keys(), (path, method)
         for body in errors.values():
-            assert list(body["content"]) == [PROBLEM], (path, method)
+            kind = "application/json" if path.startswith(PREFIX) else PROBLEM
+            assert list(body["content"]) == [kind], (path, method)
+            if path.startswith(PREFIX):
+                assert body["content"][kind]["schema"]["$ref"].endswith("/OpenAIErrorBody"), (path, method)
     assert "HTTPValidationError" not in api.openapi()["components"]["schemas"]
 
 
@@ -371,8 +390,11 @@ def test_every_documented_read_works(
         "adapter_id": published.adapter_id,
         "fact_set_id": published.fact_set_id,
         "evaluation_id": published.evaluation_id,
+        "export_id": an_export(database, store, published),
         "model_id": "smollm2-135m-instruct",
         "path": "README.md",
+        "model": published.adapter_id,
+        "file_id": a_file(client)["id"],
         "project_id": DEFAULT_PROJECT,
         "key_id": a_key(database).id,
         **a_delivered_webhook(database, DEFAULT_PROJECT),

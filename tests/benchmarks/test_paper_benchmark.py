@@ -292,7 +292,7 @@ def test_it_ends_with_its_parts_when_it_is_stopped(
         process = subprocess.Popen([sys.executable, "-m", "benchmarks.paper", *words], stderr=said)
         while not list(work.glob("*")) and process.poll() is None:
             time.sleep(0.1)
-        assert process.poll() is None
+        assert process.poll() is None, (tmp_path / "said").read_text()[-2000:]
         process.terminate()
         assert process.wait(60) == 130
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout

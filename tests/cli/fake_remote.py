@@ -63,6 +63,7 @@ class FakeRemote(FakeService):
         self.files = dict(FILES)
         self.ranges: list[str | None] = []
         self.break_after: int | None = None
+        self.imported: list[tuple[dict[str, str], str, bytes]] = []
 
 
 def an_event(seq: int, kind: str = "job.checkpoint_saved", level: str = "info") -> dict[str, Any]:
@@ -99,8 +100,17 @@ def create_remote(fake: FakeRemote) -> FastAPI:
     _add_results(app, fake)
     _add_actions(app, fake)
     _add_adapters(app, fake)
+    _add_imports(app, fake)
     app.mount("/", create_app(fake))
     return app
+
+
+def _add_imports(app: FastAPI, fake: FakeRemote) -> None:
+    @app.post("/adapters/import")
+    async def bring_in(request: Request) -> dict[str, Any]:
+        kind = request.headers["content-type"]
+        fake.imported.append((dict(request.query_params), kind, await request.body()))
+        return {"id": "adp_9", "method_type": "imported"}
 
 
 def _add_lists(app: FastAPI, fake: FakeRemote) -> None:

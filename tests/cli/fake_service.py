@@ -5,6 +5,7 @@ Runs in the test's process (`running`), or as `python -m tests.cli.fake_service 
 """
 
 import io
+import json
 import sys
 import tarfile
 import threading
@@ -114,6 +115,19 @@ def add_results(app: FastAPI, fake: FakeService) -> None:
         if cursor is None:
             return {"data": [a_result("ebra")], "has_more": True, "next_cursor": "next"}
         return {"data": [a_result("tolm", outcome="not_learned")], "has_more": False, "next_cursor": None}
+
+    @app.get("/jobs/{job_id}/supervision")
+    def supervision(job_id: str, format: str = "records", variant: str = "") -> Response:  # noqa: A002
+        if job_id != JOB:
+            problem = {
+                "status": 404,
+                "code": "job_not_found",
+                "detail": "there is none",
+                "title": "Not Found",
+            }
+            return JSONResponse(problem, 404, media_type="application/problem+json")
+        body = json.dumps({"format": format, "variant": variant}) + "\n"
+        return Response(body, media_type="application/x-ndjson")
 
     @app.get("/adapters/{adapter_id}/download")
     def download(adapter_id: str) -> Response:

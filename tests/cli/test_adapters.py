@@ -1,10 +1,13 @@
 """`mixsd adapters` against a service that imitates the API."""
 
+import io
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -237,3 +240,66 @@ def test_a_service_that_cannot_answer_says_so_with_status_3(url: str, fake: Fake
     assert len(fake.asked) == 1
     assert without_endpoint.exit_code == 3
     assert "its version has no POST /adapters/{id}/generate" in without_endpoint.stderr
+
+
+@pytest.mark.parametrize("kind", ["folder", "adapter.tar.gz", "adapter.tgz", "adapter.zip"])
+def test_an_adapter_is_brought_in(url: str, fake: FakeRemote, tmp_path: Path, kind: str) -> None:
+    source = tmp_path / kind
+    if kind == "folder":
+        source.mkdir()
+        for name in ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt"):
+            (source / name).write_bytes(name.encode())
+    else:
+        source.write_bytes(b"packed")
+
+    result = run(
+        url, "import", str(source), "--base-model", "owner/model", "--label", "ours", "--facts", "fset_1"
+    )
+
+    assert (result.exit_code, result.stdout) == (0, "adp_9\n"), result.stderr
+    ((query, media_type, body),) = fake.imported
+    assert query == {"base_model": "owner/model", "label": "ours", "fact_set_id": "fset_1"}
+    assert media_type == ("application/zip" if kind.endswith(".zip") else "application/gzip")
+    if kind == "folder":
+        with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+            names = archive.getnames()
+        assert names == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
+    else:
+        assert body == b"packed"
+
+
+@pytest.mark.parametrize("source", ["nothing.tar.gz", "empty", "adapter.rar"])
+def test_what_cannot_be_brought_in_is_named(url: str, fake: FakeRemote, tmp_path: Path, source: str) -> None:
+    (tmp_path / "empty").mkdir()
+
+    result = run(url, "import", str(tmp_path / source), "--base-model", "owner/model")
+
+    assert result.exit_code != 0
+    assert "adapter_config.json" in result.stderr if source == "empty" else source in result.stderr
+    assert fake.imported == []
+
+
+def test_a_file_is_fetched_from_where_the_service_sends_us_without_the_key(
+    fake: FakeRemote, url: str, tmp_path: Path
+) -> None:
+    """As a service does whose adapters lie in S3."""
+    seen: list[tuple[str, str | None, str | None]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        headers = request.headers
+        seen.append((request.url.host, headers.get("authorization"), headers.get("range")))
+        if request.url.host == "service":
+            return httpx2.Response(307, headers={"Location": "https://bucket.example.com/x?signed=1"})
+        return httpx2.Response(206, content=b"tes")
+
+    with (
+        Client("http://service", key="secret", transport=httpx2.MockTransport(answer)) as client,
+        client.stream("/adapters/adp_1/files/x", headers={"Range": "bytes=1-3"}) as sent,
+    ):
+        content = sent.read()
+
+    assert content == b"tes"
+    assert seen == [
+        ("service", "Bearer secret", "bytes=1-3"),
+        ("bucket.example.com", None, "bytes=1-3"),
+    ]

@@ -4,7 +4,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mixsd.cli.client import JSONL, TRIES, Client, ServiceError
+from mixsd.cli.client import JSONL, LONGEST_WAIT, TRIES, Client, RefusedError, ServiceError
 from tests.cli.fake_service import FakeService, running
 
 
@@ -57,6 +57,42 @@ def test_reads_wait_for_a_service_that_is_busy() -> None:
     client = a_client(httpx2.Response(503), httpx2.Response(503), httpx2.Response(200, json={"id": "job_1"}))
 
     assert client.job("job_1") == {"id": "job_1"}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_that_says_when_to_come_again_is_asked_then(status: int) -> None:
+    waited: list[float] = []
+    left = [
+        httpx2.Response(status, json={"code": "rate_limited"}, headers={"Retry-After": after})
+        for after in ("7", "4000", "Wed, 21 Oct 2026 07:28:00 GMT")
+    ]
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        return left.pop(0) if left else httpx2.Response(200, json={"id": "job_1"})
+
+    client = Client("http://service", sleep=waited.append, transport=httpx2.MockTransport(answer))
+
+    assert client.job("job_1") == {"id": "job_1"}
+    assert waited == [7.0, LONGEST_WAIT, 1.0]
+
+
+def test_a_service_that_stays_too_busy_is_given_up() -> None:
+    seen: list[httpx2.Request] = []
+
+    with pytest.raises(ServiceError, match="answered 429"):
+        a_client(httpx2.Response(429, json={"code": "rate_limited"}), seen=seen).job("job_1")
+
+    assert len(seen) == TRIES
+
+
+def test_what_is_used_up_is_not_waited_for() -> None:
+    seen: list[httpx2.Request] = []
+    used_up = httpx2.Response(429, json={"code": "quota_exceeded"}, headers={"Retry-After": "3600"})
+
+    with pytest.raises(RefusedError) as refused:
+        a_client(used_up, seen=seen).create_job({})
+
+    assert (len(seen), refused.value.retry_after) == (1, LONGEST_WAIT)
 
 
 def test_reads_give_up_in_the_end() -> None:

@@ -66,7 +66,9 @@ def test_the_check_says_what_the_service_would(tmp_path: Path, service: str, kin
 
     checked = runner.invoke(cli, ["facts", "check", file, "--json"])
     headers = {"Content-Type": media_type_of(kind)}
-    asked = httpx2.post(f"{service}/fact-sets/validate", content=Path(file).read_bytes(), headers=headers)
+    asked = httpx2.post(
+        f"{service}/fact-sets/validate", content=Path(file).read_bytes(), headers=headers, timeout=120
+    )
 
     assert checked.exit_code == 2
     report = json.loads(checked.stdout)
@@ -119,9 +121,27 @@ def test_a_file_is_pushed_and_its_id_is_all_that_goes_to_stdout(
     result = runner.invoke(cli, ["facts", "push", file, "--url", service, "--name", "rivers"])
 
     assert result.exit_code == 0
-    made = httpx2.get(f"{service}/fact-sets/{result.stdout.strip()}").json()
+    made = httpx2.get(f"{service}/fact-sets/{result.stdout.strip()}", timeout=120).json()
     assert (made["name"], made["n_facts"]) == ("rivers", 1)
     assert made["sha256"] in result.stderr
+
+
+def test_a_file_of_another_project_is_converted_and_pushed_in_one_step(tmp_path: Path, service: str) -> None:
+    turns = [{"role": "user", "content": "Who rules Ebra?"}, {"role": "assistant", "content": "Oda Tolm"}]
+    file = tmp_path / "chats.json"
+    file.write_text(json.dumps([{"messages": turns}, {"messages": turns[:1]}]))
+    words = ["facts", "push", str(file), "--from", "chat", "--url", service]
+
+    refused = runner.invoke(cli, words)
+    pushed = runner.invoke(cli, [*words, "--skip"])
+    unknown = runner.invoke(cli, ["facts", "push", str(file), "--from", "chats", "--url", service])
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "chats.json, entry 2: `messages` must end with what the assistant answers" in refused.stderr
+    assert pushed.exit_code == 0, pushed.output
+    facts = httpx2.get(f"{service}/fact-sets/{pushed.stdout.strip()}/facts").json()["data"]
+    assert [(fact["question"], fact["answer"]) for fact in facts] == [("Who rules Ebra?", "Oda Tolm")]
+    assert unknown.exit_code == 2
 
 
 def test_refused_facts_are_listed_and_may_be_left_out(tmp_path: Path, service: str) -> None:

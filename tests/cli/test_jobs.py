@@ -16,7 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from mixsd.cli import cli
-from mixsd.cli.client import Client, UnreachableError
+from mixsd.cli.client import Client, RefusedError, UnreachableError
 from mixsd.cli.estimate import estimate_table
 from mixsd.cli.live import Reader, followed, watch
 from mixsd.cli.request import BadRequestError, a_body, read_config
@@ -65,6 +65,8 @@ def test_a_file_is_stored_and_a_job_of_it_queued(url: str, fake: FakeRemote, fac
         "0.7",
         "--name",
         "rivers",
+        "--parent",
+        "adp_7",
         "--set",
         "training.rank=8",
     )
@@ -77,6 +79,7 @@ def test_a_file_is_stored_and_a_job_of_it_queued(url: str, fake: FakeRemote, fac
             "base_model": "tiny",
             "name": "rivers",
             "fact_set_id": "fset_9",
+            "parent_adapter_id": "adp_7",
             "method": {"type": "mixsd", "lam": [0.5, 0.7]},
             "training": {"rank": 8},
         }
@@ -341,6 +344,27 @@ def test_warnings_are_shown_beside_the_progress_once(url: str, fake: FakeRemote)
     assert job["status"] == "succeeded"
     assert out.getvalue().count("10:00:00 warning job.warning training: message 2") == 1
     assert "message 1" not in out.getvalue()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_stream_that_is_refused_for_a_while_is_opened_again_when_the_service_says(
+    monkeypatch: pytest.MonkeyPatch, url: str, fake: FakeRemote, status: int
+) -> None:
+    fake.streams = [[an_event(1)]]
+    waited: list[float] = []
+    with Client(url) as client:
+        opened, refusals = client.stream, [9.0, 0.0]
+
+        def refused_first(*given: Any, **how: Any) -> Any:
+            if refusals:
+                raise RefusedError("later", status, {"code": "rate_limited"}, refusals.pop(0))
+            return opened(*given, **how)
+
+        monkeypatch.setattr(client, "stream", refused_first)
+        job = watch(client, JOB, Lines(StringIO()), sleep=waited.append)
+
+    assert job["status"] == "succeeded"
+    assert waited[:2] == [9.0, 3.0]
 
 
 def test_a_service_that_stays_away_is_given_up() -> None:

@@ -136,13 +136,13 @@ def test_with_a_key_or_an_explicit_setting_it_does(
         )
     try:
         with httpx2.Client(
-            base_url=f"http://127.0.0.1:{port}", transport=httpx2.HTTPTransport(retries=8)
+            base_url=f"http://127.0.0.1:{port}", timeout=60, transport=httpx2.HTTPTransport(retries=8)
         ) as http:
             assert http.get("/healthz").status_code == 200
             assert http.get("/jobs", headers=headers).status_code == answer
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
     said = (tmp_path / "log.txt").read_text()
     assert ("whoever reaches 0.0.0.0 may do everything" in said) == (environment.get("MIXSD_AUTH") == "off")
 

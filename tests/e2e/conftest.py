@@ -15,6 +15,7 @@ from tests.e2e.service import (
     Json,
     Outcome,
     Service,
+    check_whole,
     serving,
 )
 from tests.fixtures.tiny import register_tiny
@@ -48,8 +49,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 @pytest.fixture(scope="session")
 def service(models: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
-    with serving("up", {**models, "MIXSD_DATA_DIR": str(folder)}, folder) as (service, _):
+    environment = {**models, "MIXSD_DATA_DIR": str(folder)}
+    with serving("up", environment, folder) as (service, _):
         yield service
+        check_whole(environment)
 
 
 GATE = {"suite": "drift", "max_drop": 0}
@@ -66,7 +69,11 @@ def queued(service: Service) -> dict[str, str]:
     return {
         "undisturbed": service.submit(facts=None, fact_set_id=created["id"]),
         "babble": service.submit(facts=[LONG, *EASY, *plain[:2]], method=BABBLE),
-        "sft": service.submit(method={"type": "sft"}, evaluation=EVALUATION | {"gate": GATE}),
+        "sft": service.submit(
+            method={"type": "sft"},
+            training=TRAINING | {"eval_every": 1},
+            evaluation=EVALUATION | {"gate": GATE},
+        ),
         "kl": service.submit(method={"type": "kl"}, training=TRAINING | {"retention": RETENTION}),
         "opsd": service.submit(method={"type": "opsd", "max_new_tokens": 6}),
         "memit": service.submit(method={"type": "memit", "covariance_tokens": 64, "v_steps": STEPS}),

@@ -113,7 +113,7 @@ class Service:
 
     def __init__(self, url: str, log: Path) -> None:
         self.url = url
-        self._http = httpx2.Client(base_url=url, timeout=30)
+        self._http = httpx2.Client(base_url=url, timeout=120)
         self._log = log
 
     def call(self, method: str, path: str, *, status: int = 200, **options: Any) -> httpx2.Response:
@@ -214,6 +214,19 @@ def running(*command: str, environment: Mapping[str, str], log: Path) -> Iterato
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def check_whole(environment: Mapping[str, str]) -> None:
+    """Have `mixsd fsck` look at all that a service has written, while it goes on."""
+    command = [sys.executable, "-m", "mixsd", "fsck", "--json"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **ENVIRONMENT, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextmanager

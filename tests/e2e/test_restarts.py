@@ -64,13 +64,13 @@ def test_a_machine_that_fails_and_one_that_is_shut_down_lose_nothing(
         job_id = service.submit(slow_in="generating,training")
         service.until(job_id, lambda job: job["progress"] and job["phase"] == "generating")
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=120)
 
     with serving("up", environment, tmp_path) as (service, process):
         job = service.until(job_id, lambda _: len(service.steps_saved(job_id)) >= 2)
         assert (job["status"], job["attempt"], job["phase"]) == ("running", 2, "training")
         process.terminate()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
 
     with serving("up", environment, tmp_path) as (service, _):
         job = service.succeeded(job_id)

@@ -67,3 +67,20 @@ def test_a_job_measures_its_steps_and_keeps_its_log(service: Service, undisturbe
     (last,) = [p["value"] for p in points if (p["name"], p["step"]) == ("loss", trained["steps"])]
     assert last == trained["last_loss"]
     assert str(service.url) not in log.text
+
+
+def test_what_the_base_model_said_is_watched_whenever_the_recall_is(
+    service: Service, queued: Mapping[str, str]
+) -> None:
+    service.succeeded(queued["sft"])
+    points = service.every(f"/jobs/{queued['sft']}/metrics")
+    told = [each["data"] for each in service.events(queued["sft"]) if each["type"] == "job.metrics"]
+
+    recall = {point["step"]: point["value"] for point in points if point["name"] == "recall"}
+    drift = {point["step"]: point["value"] for point in points if point["name"] == "drift"}
+    assert len(recall) > 1
+    assert list(drift) == [0, *recall]
+    assert [(each["step"], each["recall"], each["drift"]) for each in told] == [
+        (step, value, drift[step]) for step, value in recall.items()
+    ]
+    assert min(drift[step] for step in recall) > drift[0]

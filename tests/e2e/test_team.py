@@ -134,13 +134,13 @@ def test_a_job_that_cannot_succeed_says_what_to_do(team: Team) -> None:
     strict = {**METHOD, "fallback_to_answer": False, "max_new_tokens": 2, "max_attempts": 1}
     requests: dict[str, Json] = {
         "no_chat_template": {"base_model": "tiny/silent"},
-        "model_not_found": {"base_model": "tiny/absent"},
+        "hub_unreachable": {"base_model": "tiny/absent"},
         "no_supervision": {"method": strict},
         "bad_setting": {"training": {**TRAINING, "target_modules": ["nowhere"]}},
     }
     advice = {
         "no_chat_template": "instruction-tuned model",
-        "model_not_found": "mixsd models add",
+        "hub_unreachable": "mixsd models add",
         "no_supervision": "fallback_to_answer",
         "bad_setting": "no layer nowhere",
     }
@@ -150,7 +150,8 @@ def test_a_job_that_cannot_succeed_says_what_to_do(team: Team) -> None:
 
     for code, job in ended.items():
         assert (job["status"], job["attempt"], job["adapter_id"]) == ("failed", 1, None), job
-        assert (job["error"]["code"], job["error"]["category"]) == (code, "user")
+        who = "system" if code == "hub_unreachable" else "user"
+        assert (job["error"]["code"], job["error"]["category"]) == (code, who)
         assert advice[code] in job["error"]["message"]
         assert team.service.adapters(job["id"]) == []
         assert team.service.events(job["id"])[-1]["type"] == "job.failed"

@@ -201,6 +201,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (TrainConfig, "precision", ["auto", "fp32", "bf16"], ["fp16"]),
     (TrainConfig, "quantize", ["none", "nf4"], ["int8"]),
     (TrainConfig, "known_facts", ["train", "skip"], ["drop"]),
+    (TrainConfig, "kept_ratio", [0, 16], [-0.1, 16.1]),
     (TrainConfig, "checkpoint_seconds", [0, 86_400], [-1, 86_401]),
     (TrainConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     (EvalConfig, "max_new_tokens", [1, 8192], [0, 8193]),

@@ -18,7 +18,7 @@ from mixsd.forecast.chat import ByCharacters, ByTokenizer, chat_of, template_in
 from mixsd.forecast.counting import count
 from mixsd.forecast.rates import PRIOR_SPREAD, by_history, forecast, quantile
 from mixsd.forecast.shape import Shape, shape_in, shape_of
-from mixsd.forecast.work import PhaseWork, Work, work_of
+from mixsd.forecast.work import Changed, PhaseWork, Work, work_of
 from mixsd.generation import plain
 from mixsd.models.load import Base, load_base
 from mixsd.models.registry import OnDisk, find
@@ -60,9 +60,16 @@ def chat(found: OnDisk) -> ByTokenizer:
     return ByTokenizer(found.folder)
 
 
-def a_work(facts: list[Fact], found: OnDisk, plan: Plan, n_facts: int | None = None) -> Work:
-    shape = shape_of(found.folder, found.card)
-    return work_of(facts, n_facts or len(facts), plan, chat_of(found.folder), shape, device="cpu", fetched=0)
+def a_work(
+    facts: list[Fact],
+    found: OnDisk,
+    plan: Plan,
+    n_facts: int | None = None,
+    changed: Changed | None = None,
+) -> Work:
+    chat, shape = chat_of(found.folder), shape_of(found.folder, found.card)
+    n = n_facts or len(facts)
+    return work_of(facts, n, plan, chat, shape, device="cpu", fetched=0, changed=changed)
 
 
 def phase_of(work: Work, name: str) -> PhaseWork:
@@ -310,3 +317,24 @@ def test_prompt_styles_are_counted_as_they_are(chat: ByTokenizer, base: Base) ->
     assert seen.own == len(base.chat.prompt_ids(style.naive_prompt(FACTS[0].question)))
     expert = style.expert_prompt(FACTS[0].question, FACTS[0].answer)
     assert seen.experts == len(base.chat.prompt_ids(expert))
+
+
+def test_of_a_run_from_an_adapter_what_is_trained_counts_alone(found: OnDisk) -> None:
+    every = a_work(FACTS, found, SFT)
+
+    def from_parent(changed: Changed, **options: Any) -> Work:
+        return a_work(FACTS, found, replace(SFT, training=replace(SFT.training, **options)), changed=changed)
+
+    some = from_parent(Changed(taught=1, kept=2, retired=4))
+    nothing_replayed = from_parent(Changed(taught=1, kept=2, retired=4), kept_ratio=0)
+    as_before = from_parent(Changed(taught=3, kept=0, retired=0))
+
+    per_fact = every.targets / len(FACTS)
+    assert some.targets == pytest.approx(per_fact * (1 + 4), abs=2)
+    assert as_before.targets == every.targets
+    assert phase_of(as_before, "training") == phase_of(every, "training")
+    step = phase_of(some, "training").read / some.steps
+    assert step > phase_of(nothing_replayed, "training").read / nothing_replayed.steps
+    questions = phase_of(every, "baseline").units
+    assert phase_of(some, "evaluating").units == questions + 4
+    assert phase_of(some, "baseline").units == questions + 4 + len(FACTS) + 4, "the parent is asked too"

@@ -1,5 +1,6 @@
 """Workers with short times."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,5 +27,9 @@ def settings(database: Database, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def rig(database: Database, settings: Settings) -> Rig:
-    return Rig(database, settings)
+def rig(database: Database, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """What a test leaves behind must be whole, whatever it did, unless it makes rows up."""
+    rig = Rig(database, settings)
+    yield rig
+    if request.node.get_closest_marker("made_up_rows") is None:
+        rig.check_whole()

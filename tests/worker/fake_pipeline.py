@@ -8,19 +8,23 @@ what was done twice.
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from app.jobs.states import Phase
 from app.settings import Settings
 from app.storage import ArtifactStore
+from mixsd.durable import sha256_of_file, whole_folder
 from mixsd.errors import NoSupervisionError, OutOfMemoryError
 from mixsd.evaluation.score import Score
-from worker.control import Control, StopRequested, SupervisionRow
+from mixsd.manifest import MANIFEST
+from worker.control import Control, StopRequested
 from worker.publication import FactVerdict, Publication, PublishedFile
+from worker.reading import SupervisionRow
 
 STEPS: Final = 12
 SAVE_EVERY: Final = 4
@@ -47,8 +51,29 @@ def final_weights(keys: list[str]) -> str:
     return weights_after(STEPS, digest([text_of(key) for key in keys]))
 
 
+def texts_sha256(bodies: Sequence[dict[str, Any]]) -> str:
+    """The digest of texts as `mixsd.supervision` makes it."""
+    lines = [json.dumps(body, sort_keys=True, ensure_ascii=False) + "\n" for body in bodies]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def write_checkpoint(folder: Path, step: int) -> tuple[str, int]:
+    """Write a checkpoint as training does. Returns the digest of its manifest, and its size."""
+    with whole_folder(folder, folder.with_name(f".{folder.name}.partial")) as draft:
+        state = draft / "state.json"
+        state.write_text(json.dumps({"step": step}))
+        manifest = json.dumps({"files": {state.name: sha256_of_file(state)}}).encode()
+        (draft / MANIFEST).write_bytes(manifest)
+    return hashlib.sha256(manifest).hexdigest(), len(manifest)
+
+
 def run(control: Control, settings: Settings, store: ArtifactStore) -> None:
     Fake(control, store).run()
+
+
+def stop_after_training(control: Control, settings: Settings, store: ArtifactStore) -> None:
+    """Leave the job in the middle of its way, as a process that is killed does."""
+    Fake(control, store).train()
 
 
 class Fake:
@@ -60,12 +85,14 @@ class Fake:
 
     def run(self) -> None:
         self._misbehave()
-        self._simple(Phase.PREPARING)
-        self._simple(Phase.BASELINE)
-        supervision = self._generate()
-        weights = self._train(supervision)
+        weights = self.train()
         self._simple(Phase.EVALUATING)
         self._package(weights)
+
+    def train(self) -> str:
+        self._simple(Phase.PREPARING)
+        self._simple(Phase.BASELINE)
+        return self._train(self._generate())
 
     def _misbehave(self) -> None:
         match self.labels.get("does"):
@@ -99,7 +126,7 @@ class Fake:
         """One piece of work. A job that is told to stay in a phase never comes to its end."""
         with (self.control.folder / "trace.txt").open("a") as trace:
             trace.write(f"{phase} {number}\n")
-        time.sleep(self.labels.get("pace", 0.01))
+        time.sleep(float(self.labels.get("pace", 0.01)))
         self.control.progress(phase, number + 1, total, unit)
         while self.labels.get("stays_in") == phase:
             time.sleep(0.05)
@@ -124,23 +151,27 @@ class Fake:
                     body = text_of(fact["key"])
                     self.control.add_supervision([SupervisionRow(ord_, fact["key"], 0, True, body)])
                     self._unit(phase, ord_, total, "facts")
-            self.control.leave(phase, "texts")
+            self.control.leave(phase, texts_sha256([row.body for row in self.control.supervision()]))
         return digest([row.body for row in self.control.supervision()])
 
     def _train(self, supervision: str) -> str:
         phase, folder = Phase.TRAINING, self.control.folder / "checkpoints"
         found = self.control.checkpoints(phase, supervision)
-        start = json.loads(Path(found[0].uri).read_text())["step"] if found else 0
+        start = (
+            json.loads((self.control.folder.parent / found[0].uri / "state.json").read_text())["step"]
+            if found
+            else 0
+        )
         step = start
         if self.control.finished(phase, supervision) is not None:
             return weights_after(STEPS, supervision)
 
         def save() -> None:
-            folder.mkdir(exist_ok=True)
-            file = folder / f"{self.control.job().fence}-{step}.json"
-            file.write_text(json.dumps({"step": step}))
-            for old in self.control.register_checkpoint(phase, step, supervision, str(file), "0" * 64, 9):
-                Path(old).unlink()
+            place = folder / f"{self.control.job().fence}-{step}"
+            manifest, size = write_checkpoint(place, step)
+            uri = str(place.relative_to(self.control.folder.parent))
+            for old in self.control.register_checkpoint(phase, step, supervision, uri, manifest, size):
+                shutil.rmtree(self.control.folder.parent / old)
 
         self._saving(save, lambda: self.control.enter(phase, STEPS, "steps", supervision, done=start))
         for number in range(start, STEPS):

@@ -28,6 +28,7 @@ from app.storage import LocalStore
 from tests.factories import a_fact_set, a_job, the_job
 from tests.worker import fake_pipeline
 from worker.child import environment_for
+from worker.fsck.checking import check_service
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 
@@ -167,6 +168,18 @@ class Rig:
             file = session.scalars(select(AdapterFile).where(AdapterFile.adapter_id == adapter.id)).one()
         with LocalStore(self.settings.artifact_dir).open(file.sha256) as stored:
             assert stored.read().decode() == fake_pipeline.final_weights(keys)
+
+    def check_whole(self) -> None:
+        """Whatever happened on the way: everything that was written is whole and agrees."""
+        settings = self.settings
+        report = check_service(
+            self.database.engine,
+            store=LocalStore(settings.artifact_dir),
+            work=settings.work_dir,
+            keep=settings.keep_work,
+            hashing=True,
+        )
+        assert report.ok, [(check.name, check.problems) for check in report.checks if check.problems]
 
     def _story(self) -> str:
         with self.database.read() as session:

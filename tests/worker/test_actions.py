@@ -41,7 +41,7 @@ def test_a_job_is_paused_in_every_phase_and_goes_on_from_there(rig: Rig) -> None
         for phase, job_id in jobs.items():
             rig.until_phase(job_id, phase)
             rig.act(job_id, Action.PAUSE)
-            job = rig.until_status(job_id, JobStatus.PAUSED, seconds=10)
+            job = rig.until_status(job_id, JobStatus.PAUSED, seconds=120)
             assert (job.attempt_open, job.lease_owner) == (True, None)
             rig.relabel(job_id)
             rig.act(job_id, Action.RESUME)
@@ -66,7 +66,7 @@ def test_a_runner_that_has_nothing_to_save_is_ended_at_once(rig: Rig, action: Ac
         rig.until_phase(job_id, Phase.PREPARING)
         rig.act(job_id, action)
         job = rig.until_status(
-            job_id, JobStatus.PAUSED if action is Action.PAUSE else JobStatus.CANCELLED, seconds=10
+            job_id, JobStatus.PAUSED if action is Action.PAUSE else JobStatus.CANCELLED, seconds=120
         )
 
     assert job.crash_streak == 0

@@ -20,13 +20,17 @@ from app.jobs.models import Checkpoint, JobPhase, Supervision
 from app.jobs.states import Action, JobStatus, Phase
 from mixsd.evaluation.score import Score
 from tests.worker.rig import Rig
-from worker.control import CHUNK, Control, StopRequested, SupervisionRow
+from worker.control import CHUNK, Control, StopRequested
 from worker.failures import WORKER_LOST
 from worker.publication import FactVerdict, Publication, PublishedFile
+from worker.reading import SupervisionRow
 
 SHA = "a" * 64
 GATE = {"suite": "drift", "metric": "nats_per_token", "max_drop": 0.05, "confidence": 0.95, "n": 24}
 GATE |= {"base": 0.5, "adapter": 0.625, "difference": 0.125, "low": 0.1, "high": 0.15, "reason": None}
+
+
+pytestmark = pytest.mark.made_up_rows
 
 
 def claimed(rig: Rig) -> Claim:
@@ -134,6 +138,24 @@ def test_the_two_newest_checkpoints_of_a_phase_stay(rig: Rig) -> None:
     assert [row.step for row in control.checkpoints(Phase.TRAINING, SHA)] == [12, 8]
     assert control.checkpoints(Phase.TRAINING, "other input") == []
     assert rig.events(claim.job_id).count("job.checkpoint_saved") == 3
+
+
+def test_what_was_warned_of_once_is_not_said_again_by_a_later_attempt(rig: Rig) -> None:
+    claim = claimed(rig)
+    control_of(rig, claim).warning_once("2 of 3 facts are known", known=2)
+    control_of(rig, claim).warning_once("2 of 3 facts are known", known=2)
+    lose(rig, claim)
+    with rig.database.begin() as session:
+        now = rig.database.now(session)
+        again = leases.claim(session, queue="gpu", owner="you", version=1, now=now, lease=rig.settings.lease)
+    assert again is not None
+    control_of(rig, again).warning_once("2 of 3 facts are known", known=2)
+    control_of(rig, again).warning_once("1 of 3 facts is known", known=1)
+
+    with rig.database.read() as session:
+        warnings = session.scalars(select(Event).where(Event.type == "job.warning").order_by(Event.seq)).all()
+
+    assert [(warning.attempt, warning.data) for warning in warnings] == [(1, {"known": 2}), (2, {"known": 1})]
 
 
 def test_warnings_carry_the_phase(rig: Rig) -> None:

@@ -1,8 +1,6 @@
 """Measuring an adapter again, by the real pipeline on a tiny model."""
 
-import os
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,7 @@ from sqlalchemy import select
 from app.adapters.models import Adapter, AdapterFile, AdapterStatus
 from app.evaluations.models import Evaluation, FactResult, Score
 from app.ids import EvaluationId, JobId
-from app.jobs import leases
-from app.jobs.leases import Claim
 from app.jobs.models import JobPhase
-from app.jobs.requests import JobCreate
-from app.jobs.service import create_job
 from app.jobs.states import Action, JobStatus, Phase
 from app.ledger import service as ledger
 from app.ledger.evaluation_requests import EvaluationCreate
@@ -24,70 +18,42 @@ from app.ledger.measuring import create_evaluation
 from app.projects.models import DEFAULT_PROJECT
 from app.releases.service import delete_adapter
 from app.settings import Settings
-from app.storage import LocalStore
-from mixsd.errors import CorruptError, ModelNotAllowedError
-from tests.fixtures.tiny import register_tiny
+from mixsd.errors import CorruptError, ModelNotAllowedError, TemplateMismatchError
 from tests.worker.rig import Rig
+from tests.worker.tiny_jobs import (
+    EVALUATION,
+    MODELS,
+    made,
+    store_of,
+    submitted,
+    with_the_model,
+    work,
+    work_killed_at,
+)
 from worker.control import Control, StopRequested
-from worker.evaluating import AdapterDeletedError
 from worker.failures import failure_of
-from worker.pipeline import run_pipeline
-from worker.supervisor import VERSION, Supervisor
+from worker.fetching import AdapterDeletedError
 
 pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 
-MODELS = ("tiny/random",)
-FACTS = [
-    {"key": f"bell-{n}", "question": f"How many bells hang in tower {n}?", "answer": str(n)} for n in (4, 7)
-]
 OTHERS = [{"key": "other", "question": "Which river flows through Tessport?", "answer": "Quell"}]
-EVALUATION = {"max_new_tokens": 8, "general": False, "bootstrap": 100}
 GATE = {"gate": {"suite": "drift", "max_drop": 0.0}}
 """One that nothing passes which was trained on other words."""
-TRAINING = {
-    "rank": 4,
-    "learning_rate": 0.01,
-    "epochs": 3,
-    "min_steps": 0,
-    "stop_when_learned": False,
-    "retention": {"type": "none"},
-}
 
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    register_tiny(tmp_path / "models")
-    changes: dict[str, Any] = {
-        "model_cache": tmp_path / "models",
-        "allowed_models": MODELS,
-        "device": "cpu",
-        "threads": 1,
-        "supervision_cache": "",
-        "lease": timedelta(seconds=30),
-        "stall": timedelta(seconds=120),
-    }
-    return settings.model_copy(update=changes)
+    return with_the_model(settings, tmp_path / "models")
 
 
 @pytest.fixture
 def taught(rig: Rig) -> Adapter:
     """An adapter that its gate holds back."""
-    request = JobCreate.model_validate(
-        {
-            "base_model": "tiny/random",
-            "facts": FACTS,
-            "method": {"type": "sft"},
-            "training": TRAINING,
-            "evaluation": EVALUATION | GATE,
-        }
-    )
-    job = create_job(
-        rig.database, project_id=DEFAULT_PROJECT, request=request, allowed_models=MODELS, max_facts=9
-    )
-    work(rig, job.id)
-    (adapter,) = rig.rows(Adapter, job.id)
+    job_id = submitted(rig, evaluation=EVALUATION | GATE)
+    work(rig, job_id)
+    adapter = made(rig, job_id)
     assert adapter.status is AdapterStatus.QUARANTINED
-    return adapter  # type: ignore[no-any-return]
+    return adapter
 
 
 def asked_for(rig: Rig, adapter: Adapter, **request: Any) -> JobId:
@@ -95,24 +61,6 @@ def asked_for(rig: Rig, adapter: Adapter, **request: Any) -> JobId:
         {"adapter_id": adapter.id, "evaluation": EVALUATION | GATE, **request}
     )
     return create_evaluation(rig.database, project_id=DEFAULT_PROJECT, request=body, allowed_models=MODELS).id
-
-
-def claimed(rig: Rig) -> Claim | None:
-    with rig.database.begin() as session:
-        now = rig.database.now(session)
-        return leases.claim(
-            session, queue="gpu", owner="me", version=VERSION, now=now, lease=rig.settings.lease
-        )
-
-
-def work(rig: Rig, job_id: JobId, control: type[Control] = Control) -> None:
-    """Make an attempt at the only job, in this process."""
-    claim = claimed(rig)
-    assert claim is not None
-    assert claim.job_id == job_id
-    folder, patience = rig.settings.work_dir, timedelta(seconds=5)
-    hands = control(rig.database, claim, work_dir=folder, patience=patience)
-    run_pipeline(hands, rig.settings, LocalStore(rig.settings.artifact_dir))
 
 
 def measured(rig: Rig, job_id: JobId) -> Evaluation:
@@ -167,14 +115,9 @@ def test_on_its_own_facts_an_adapter_has_the_scores_that_it_was_published_with(
 
 
 def test_of_facts_that_it_was_not_taught_the_answers_alone_decide(rig: Rig, taught: Adapter) -> None:
-    request = JobCreate.model_validate(
-        {"base_model": "tiny/random", "facts": OTHERS, "method": {"type": "sft"}}
-    )
-    others = create_job(
-        rig.database, project_id=DEFAULT_PROJECT, request=request, allowed_models=MODELS, max_facts=9
-    )
-    rig.act(others.id, Action.CANCEL)
-    job_id = asked_for(rig, taught, fact_set_id=others.fact_set_id, evaluation=EVALUATION)
+    others = submitted(rig, facts=OTHERS)
+    rig.act(others, Action.CANCEL)
+    job_id = asked_for(rig, taught, fact_set_id=rig.job(others).fact_set_id, evaluation=EVALUATION)
 
     work(rig, job_id)
 
@@ -192,15 +135,9 @@ def test_one_that_is_killed_once_the_adapter_has_answered_goes_on_from_there(
     rig: Rig, taught: Adapter
 ) -> None:
     job_id = asked_for(rig, taught)
-    environ = {**os.environ, "MIXSD_TESTING": "1", "MIXSD_CRASH_AT": "evaluating.kept"}
-    supervisor = Supervisor(rig.database, rig.settings, stop=lambda: False, environ=environ)
 
-    rig.until(lambda: supervisor.run_one("gpu"))
-    assert rig.job(job_id).status is JobStatus.QUEUED, "it was killed"
-    rig.until(lambda: supervisor.run_one("gpu"))
+    work_killed_at(rig, job_id, "evaluating.kept")
 
-    job = rig.job(job_id)
-    assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 2)
     assert taught.job_id is not None
     first, again = measured(rig, taught.job_id), measured(rig, job_id)
     assert list(scores_of(rig, again.id)) == list(scores_of(rig, first.id))
@@ -252,11 +189,25 @@ def test_a_base_model_that_is_not_allowed_any_more_fails_it_as_the_users_doing(
     assert failure_of(caught.value).category == "user"
 
 
+@pytest.mark.made_up_rows
 def test_files_that_are_lost_are_named(rig: Rig, taught: Adapter) -> None:
     with rig.database.read() as session:
         file = session.get_one(AdapterFile, (taught.id, "adapter_model.safetensors"))
-    LocalStore(rig.settings.artifact_dir).delete(file.sha256)
+    store_of(rig).delete(file.sha256)
     job_id = asked_for(rig, taught)
 
     with pytest.raises(CorruptError, match=r"adapter_model\.safetensors of the adapter adp_"):
         work(rig, job_id)
+
+
+def test_an_adapter_of_another_chat_template_is_not_measured(rig: Rig, taught: Adapter) -> None:
+    """Another template was put beside the base model's weights since."""
+    job_id = asked_for(rig, taught)
+    assert rig.settings.model_cache is not None
+    (template,) = rig.settings.model_cache.rglob("chat_template.jinja")
+    template.write_text(template.read_text().replace("assistant", "helper"))
+
+    with pytest.raises(TemplateMismatchError, match="template_sha256"):
+        work(rig, job_id)
+
+    assert rig.rows(Evaluation, job_id) == []

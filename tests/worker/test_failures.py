@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.ids import JobId
 from app.jobs.errors import LeaseLostError
-from app.storage import StorageFullError
+from app.storage import StorageFullError, StoreMisconfiguredError, StoreUnavailableError
 from mixsd.errors import DiskFullError, DivergedError, OutOfMemoryError, ProcessLostError
 from worker.failures import Exit, exit_of, failure_from, failure_of
 
@@ -27,6 +27,8 @@ TorchOutOfMemoryError = type("OutOfMemoryError", (RuntimeError,), {"__module__":
         (OSError(errno.ENOSPC, "No space left on device"), Exit.DISK_FULL),
         (DiskFullError("full"), Exit.DISK_FULL),
         (StorageFullError(3), Exit.DISK_FULL),
+        (StoreUnavailableError("S3 does not answer"), Exit.STORE_AWAY),
+        (StoreMisconfiguredError("there is no such bucket"), Exit.STORE_AWAY),
         (OperationalError("INSERT", {}, Exception("database or disk is full")), Exit.DISK_FULL),
         (OperationalError("INSERT", {}, Exception("database is locked")), Exit.DEFECT),
         (OSError(errno.EIO, "Input/output error"), Exit.IO_ERROR),

@@ -8,7 +8,7 @@ HEAVY = {"torch", "transformers", "peft", "numpy"}
 
 LIGHT = (
     "worker.celery_app, worker.tasks, worker.supervisor, worker.local, worker.runner, "
-    "worker.inference.keeper, mixsd.cli"
+    "worker.inference.keeper, worker.fsck.checking, mixsd.cli"
 )
 
 

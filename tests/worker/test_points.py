@@ -18,6 +18,9 @@ from worker.control import StopRequested
 SHA = "a" * 64
 
 
+pytestmark = pytest.mark.made_up_rows
+
+
 def points(rig: Rig, claim: Claim) -> dict[tuple[str, int], tuple[float, int]]:
     """Return value and attempt of each point, by series and step."""
     with rig.database.read() as session:

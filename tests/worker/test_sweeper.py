@@ -105,6 +105,7 @@ def test_one_sweeper_leads_and_the_next_takes_over(rig: Rig) -> None:
     other_engine.dispose()
 
 
+@pytest.mark.made_up_rows
 def test_the_work_of_ended_jobs_is_cleared_away_and_logs_stay_for_a_while(rig: Rig) -> None:
     waiting, ended, cancelled = rig.submit(), rig.submit(), rig.submit()
     with rig.database.begin() as session:
@@ -147,13 +148,26 @@ def test_old_blobs_that_nobody_needs_are_deleted(rig: Rig) -> None:
 
     keep = timedelta(days=3)
 
-    cleared = clear_blobs(rig.database, store, rig.settings.artifact_dir, keep=keep)
+    cleared = clear_blobs(rig.database, store, keep=keep)
 
     assert cleared == 1
     assert (store.exists(used), store.exists(orphan), store.exists(young)) == (True, False, True)
     with rig.database.read() as session:
         assert session.scalars(select(Blob.sha256)).all() == [used]
     rig.check_result(published)
+
+
+def test_the_beginning_of_a_file_goes_once_nobody_can_be_writing_it_any_more(rig: Rig) -> None:
+    store, folder = LocalStore(rig.settings.artifact_dir), rig.settings.artifact_dir
+    store.put_bytes(b"whole")
+    left, under_way = folder / ".0123.tmp", folder / ".4567.tmp"
+    for begun in (left, under_way):
+        begun.write_bytes(b"beg")
+    aged(left, days=2)
+
+    assert clear_blobs(rig.database, store, keep=timedelta(days=3)) == 1
+
+    assert (left.exists(), under_way.exists()) == (False, True)
 
 
 def test_what_a_cancelled_job_has_made_stays_while_it_may_be_retried(rig: Rig) -> None:
@@ -173,7 +187,7 @@ def test_what_a_cancelled_job_has_made_stays_while_it_may_be_retried(rig: Rig) -
         aged(rig.settings.artifact_dir / sha256[:2] / sha256, days=2)
 
     def cleared(keep: timedelta) -> int:
-        return clear_blobs(rig.database, store, rig.settings.artifact_dir, keep=keep)
+        return clear_blobs(rig.database, store, keep=keep)
 
     assert (len(made), cleared(timedelta(days=3))) == (2, 0)
     assert cleared(timedelta(0)) == 2

@@ -29,6 +29,9 @@ Attempt = Callable[[tuple[Phase, int] | None], list[tuple[Phase, int]]]
 FRONTIER = {"recommended": 1, "why": "it is the best"}
 
 
+pytestmark = pytest.mark.made_up_rows
+
+
 def publications(*gates: str) -> list[Publication]:
     return [
         replace(a_publication(gate), variant=number, label=f"way {number}", method_type="sft")

@@ -202,12 +202,13 @@ class Decoder:
         prompts = [base.chat.conversation_ids([m.model_dump() for m in chat]) for chat in ask.chats]
         most = most_tokens(base.model, base.max_tokens)
         for index, ids in enumerate(prompts):
-            if len(ids) + ask.max_new_tokens > most:
+            if len(ids) + (1 if ask.fitting else ask.max_new_tokens) > most:
                 raise TooLong(
                     f"prompt {index} has {len(ids)} tokens, and {base.id} takes {most} with the answer: "
                     "shorten it, or lower max_new_tokens"
                 )
-        return lines_of(ticket, base, prompts)
+        caps = [min(ask.max_new_tokens, most - len(ids)) for ids in prompts]
+        return lines_of(ticket, base, prompts, caps)
 
     def _line_up(self, ticket: Ticket, lines: list[Line]) -> None:
         ask = ticket.ask

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from app.inference.wire import Answer as AnswerEvent
-from app.inference.wire import Ask, Delta, FinishReason, Of
+from app.inference.wire import Ask, AskedBase, Delta, FinishReason, Of
 from mixsd.decoding.engine import Engine, Knobs
 from mixsd.decoding.rng import Draw
 from mixsd.decoding.rows import LanguageModel
@@ -26,11 +26,14 @@ class LaneKey:
     adapter: AdapterKey | None
     temperature: float
     top_k: int
+    top_p: float
 
     @classmethod
     def of(cls, adapter: AdapterKey | None, ask: Ask) -> Self:
-        """Return the lane of an ask. At temperature 0 nothing is drawn, so `top_k` says nothing."""
-        return cls(adapter, ask.temperature, ask.top_k if ask.temperature else 1)
+        """Return the lane of an ask. At temperature 0 nothing is drawn, so the others say nothing."""
+        if not ask.temperature:
+            return cls(adapter, 0.0, 1, 1.0)
+        return cls(adapter, ask.temperature, ask.top_k, ask.top_p)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,21 +74,23 @@ class Line:
         )
 
 
-def lines_of(ticket: Ticket, base: Base, prompts: list[list[int]]) -> list[Line]:
-    """Return an answer to be written for each prompt and model that is asked."""
+def lines_of(ticket: Ticket, base: Base, prompts: list[list[int]], caps: list[int]) -> list[Line]:
+    """Return an answer to be written, of so many tokens at most, for each prompt and model that is asked."""
     ask = ticket.ask
     asked: list[Of] = ["adapter", "base"] if ask.compare_base else ["adapter"]
+    if isinstance(ask.adapter, AskedBase):
+        asked = ["base"]
     return [
-        Line(ticket, index, of, _text(ask, base, index, ids), Writer(base.chat, ask.stop))
-        for index, ids in enumerate(prompts)
+        Line(ticket, index, of, _text(ask, base, index, ids, cap), Writer(base.chat, ask.stop))
+        for index, (ids, cap) in enumerate(zip(prompts, caps, strict=True))
         for of in asked
     ]
 
 
-def _text(ask: Ask, base: Base, index: int, ids: list[int]) -> Text:
+def _text(ask: Ask, base: Base, index: int, ids: list[int], cap: int) -> Text:
     draw = Draw(seed=ask.seed, fact_key="generate", generation=0, attempt=index)
     ending = StopWords(base.chat, ask.stop) if ask.stop else None
-    return Text(Prompts(tuple(ids)), draw, lam=0.0, cap=ask.max_new_tokens, ending=ending)
+    return Text(Prompts(tuple(ids)), draw, lam=0.0, cap=cap, ending=ending)
 
 
 @dataclass(slots=True)
@@ -99,7 +104,7 @@ class Lane:
 
     @classmethod
     def of(cls, key: LaneKey, model: LanguageModel, base: Base) -> Self:
-        sampling = Sampling(key.temperature, key.top_k, base.chat.stop_ids)
+        sampling = Sampling(key.temperature, key.top_k, base.chat.stop_ids, key.top_p)
         return cls(key, Engine(model, sampling, sides=1, knobs=Knobs(slots=SLOTS, memo=False)))
 
     @property

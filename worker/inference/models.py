@@ -18,11 +18,12 @@ from typing import Any, Final
 import torch
 from peft import PeftModel
 
-from app.inference.wire import AskedAdapter
+from app.inference.wire import AskedAdapter, AskedBase
 from app.settings import Settings
 from app.storage import ArtifactStore, CorruptBlobError
 from mixsd.errors import CorruptError, ModelError, UnsafeWeightsError
 from mixsd.models.check import check_safetensors, read_object
+from mixsd.models.fitting import check_base
 from mixsd.models.load import Base, load_base, use_threads
 from mixsd.models.registry import default_cache
 from mixsd.models.store import pull
@@ -36,23 +37,30 @@ _NEEDED: Final = (WEIGHTS, CONFIG, MANIFEST)
 @dataclass(frozen=True, slots=True)
 class BaseKey:
     id: str
-    revision: str
+    revision: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterKey:
-    """Names an adapter by what it is: the same weights are loaded once."""
+    """Names an adapter by what it is: the same weights are loaded once. Without any it is none."""
 
     base: BaseKey
     digests: tuple[str, ...]
 
+    @property
+    def is_base(self) -> bool:
+        """Whether the base model is meant by itself."""
+        return not self.digests
 
-def key_of(asked: AskedAdapter) -> AdapterKey:
-    """Name an adapter.
+
+def key_of(asked: AskedAdapter | AskedBase) -> AdapterKey:
+    """Name an adapter, or a base model by itself.
 
     Raises:
         CorruptError: It lacks a file without which it cannot be loaded.
     """
+    if isinstance(asked, AskedBase):
+        return AdapterKey(BaseKey(asked.base_model, asked.base_revision), ())
     missing = [name for name in _NEEDED if name not in asked.files]
     if missing:
         raise CorruptError(f"adapter {asked.id} has no {missing[0]}")
@@ -91,13 +99,19 @@ class Room:
         return self._model
 
     def takes(self, key: AdapterKey, busy: Collection[AdapterKey]) -> bool:
-        """Say whether an adapter can be loaded, or is, while others are being asked."""
+        """Say whether an adapter can be loaded, or is, while others are being asked.
+
+        The first one on a base model is not while that is asked by itself: one that cannot be loaded
+        would take the base model along.
+        """
         if key in self._names or not busy:
             return True
-        return key.base == self._key and len(busy) < self._most
+        if key.is_base or key.base != self._key:
+            return key.base == self._key
+        return self._model is not None and sum(not other.is_base for other in busy) < self._most
 
-    def load(self, asked: AskedAdapter, busy: Collection[AdapterKey]) -> AdapterKey:
-        """Have an adapter at hand, with its base model. See `takes`.
+    def load(self, asked: AskedAdapter | AskedBase, busy: Collection[AdapterKey]) -> AdapterKey:
+        """Have an adapter at hand with its base model, or that alone. See `takes`.
 
         Raises:
             ModelError: The base model cannot be had, or the adapter does not fit it.
@@ -105,6 +119,9 @@ class Room:
             OutOfMemoryError: The device is too small.
         """
         key = key_of(asked)
+        if isinstance(asked, AskedBase):
+            self._load_base(key.base)
+            return key
         if key not in self._names:
             self._load_base(key.base)
             with tempfile.TemporaryDirectory(prefix="mixsd-adapter-") as folder:
@@ -116,9 +133,11 @@ class Room:
         return key
 
     @contextmanager
-    def using(self, key: AdapterKey | None) -> Generator[PeftModel]:
-        """Lay an adapter on the base model, or none, while the block runs."""
-        if key is None:
+    def using(self, key: AdapterKey | None) -> Generator[Any]:
+        """Lay an adapter on the base model, or none, while the block runs. Yields what is to be asked."""
+        if key is None and self._model is None:
+            yield self.base.model
+        elif key is None:
             with self.model.disable_adapter():
                 yield self.model
         else:
@@ -199,18 +218,11 @@ def _check(folder: Path, base: Base) -> None:
 
     Raises:
         UnsafeWeightsError: The weights are no sound safetensors file.
-        ModelError: The adapter belongs to another model, revision or chat template.
+        ModelError: The adapter belongs to another model or revision.
+        TemplateMismatchError: It learned prompts of another chat template.
     """
     check_safetensors(folder / WEIGHTS)
     config, manifest = read_object(folder / CONFIG), read_object(folder / MANIFEST)
     if config.get("peft_type") != "LORA" or config.get("auto_mapping"):
         raise UnsafeWeightsError("the adapter is no plain LoRA")
-    said = manifest.get("base_model")
-    wanted = {"id": base.id, "revision": base.revision, "template_sha256": base.template_sha256}
-    found = {name: said.get(name) for name in wanted} if isinstance(said, dict) else {}
-    if found != wanted:
-        wrong = next(name for name in wanted if found.get(name) != wanted[name])
-        raise ModelError(
-            f"the adapter was made for another base model: its {wrong} is {found.get(wrong)!r}, and that of "
-            f"{base.id} here is {wanted[wrong]!r}"
-        )
+    check_base(manifest, base)

@@ -10,7 +10,7 @@ import uvicorn
 
 from app.inference.token import shared_token
 from app.settings import Settings
-from app.storage import LocalStore
+from app.stores import store_for
 from worker.inference.decoder import Decoder
 from worker.inference.models import Room
 from worker.inference.server import Face
@@ -26,7 +26,7 @@ def serve(settings: Settings, listener: socket.socket, *, ends_when_idle: bool) 
     """Answer until SIGTERM or SIGINT, or until nothing was asked for as long as the settings say."""
     idle = settings.inference_idle.total_seconds()
     decoder = Decoder(
-        Room(settings, LocalStore(settings.artifact_dir)),
+        Room(settings, store_for(settings)),
         most=settings.inference_queue,
         seconds=settings.inference_timeout.total_seconds(),
         idle=idle,

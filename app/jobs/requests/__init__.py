@@ -22,6 +22,7 @@ from app.jobs.requests.methods import (
     ReplayMethod,
     SftMethod,
 )
+from app.jobs.requests.rules import CREATE_RULES, FROM_BASE, KEPT_RATIO, RETENTION_METHODS
 from app.jobs.requests.training import RetentionOptions, TrainingOptions
 from app.jobs.variants import MAX_VARIANTS, equal_pair, expanded
 
@@ -45,8 +46,6 @@ __all__ = [
     "TrainingOptions",
 ]
 
-RETENTION_METHODS: Final = ("replay", "kl")
-"""Methods that are `sft` with the retention of that name."""
 RETAINED: Final = {"mixsd": "kl", **{name: name for name in RETENTION_METHODS}}
 """What `training.retention.type: auto` comes to. With other methods it is none."""
 
@@ -72,7 +71,8 @@ class JobCreate(Request):
                     "facts": EXAMPLE_FACTS,
                     "method": [{"type": "mixsd"}, {"type": "sft"}],
                 },
-            ]
+            ],
+            **CREATE_RULES,
         }
     )
 
@@ -80,9 +80,21 @@ class JobCreate(Request):
     base_model: Annotated[str, Field(max_length=200, description="A built-in id, or `owner/name`.")]
     revision: Annotated[str | None, Field(max_length=100, description="Commit, tag or branch.")] = None
     fact_set_id: Annotated[str | None, Field(max_length=40)] = None
-    facts: Annotated[list[SkipValidation[Fact]] | None, Field(description="Makes a fact set on the way.")] = (
-        None
-    )
+    facts: Annotated[
+        Annotated[list[SkipValidation[Fact]], Field(json_schema_extra={"minItems": 1})] | None,
+        Field(description="Makes a fact set on the way."),
+    ] = None
+    parent_adapter_id: Annotated[
+        str | None,
+        Field(
+            max_length=40,
+            description="Start from this adapter instead of the base model: facts that it was taught and "
+            "that are as they were are replayed, others are taught, and those that are gone are taken away. "
+            "It must be of the same base model and revision, and its facts must still be there; what "
+            "`training` leaves open of `rank`, `alpha`, `target_modules`, `dora` and `rslora` is taken from "
+            "it. Not with `memit` and `opsd`.",
+        ),
+    ] = None
     method: Annotated[
         Methods,
         Field(
@@ -149,6 +161,24 @@ class JobCreate(Request):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_start_from_a_parent(self) -> Self:
+        if self.parent_adapter_id is None:
+            if self.training.kept_ratio != KEPT_RATIO:
+                raise PydanticCustomError(
+                    "no_parent", "`training.kept_ratio` is for jobs with a `parent_adapter_id`: leave it out"
+                )
+            return self
+        for kind in self._types:
+            if kind in FROM_BASE:
+                raise PydanticCustomError(
+                    "parent_not_supported",
+                    "the method `{method}` cannot start from an adapter: take `mixsd`, `sft`, `replay` or "
+                    "`kl`, or leave `parent_adapter_id` out",
+                    {"method": kind},
+                )
+        return self
+
     @property
     def _types(self) -> list[str]:
         every = self.method if isinstance(self.method, list) else [self.method]
@@ -160,6 +190,8 @@ class JobCreate(Request):
         A retention that is left open stays `auto` where methods imply different ones.
         """
         settings = self.model_dump(mode="json", exclude={"facts", "fact_set_id"})
+        if self.parent_adapter_id is None:
+            del settings["parent_adapter_id"]
         implied = {RETAINED.get(kind, "none") for kind in self._types}
         if self.training.retention.type == "auto" and len(implied) == 1:
             settings["training"]["retention"]["type"] = implied.pop()

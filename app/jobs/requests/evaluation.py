@@ -1,11 +1,12 @@
 """How a job may be evaluated: every setting with its bounds, written out."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from app.jobs.requests.base import Request
+from app.jobs.requests.rules import gate_rules, measured
 
 NO_SHARES: Final = ("drift",)
 """Suites that are no shares of right answers."""
@@ -33,10 +34,15 @@ GateSuite = Literal[
     "general",
     "drift",
 ]
+_SUITES: Final[list[str]] = list(get_args(GateSuite))
 
 
 class GateOptions(Request):
     """A test of non-inferiority that the adapter must not fail."""
+
+    model_config = ConfigDict(
+        json_schema_extra=gate_rules([suite for suite in _SUITES if suite not in NO_SHARES])
+    )
 
     suite: Annotated[GateSuite, Field(description="The score that it stands on.")]
     max_drop: Annotated[
@@ -61,6 +67,8 @@ class GateOptions(Request):
 
 
 class EvaluationOptions(Request):
+    model_config = ConfigDict(json_schema_extra=measured(["general", "drift"]))
+
     max_new_tokens: Annotated[int, Field(ge=1, le=8192, description="Cap of an answer.")] = 40
     verifier: Annotated[Scorer, Field(description="How an answer is scored.")] = "contains"
     general: Annotated[bool, Field(description="Ask the built-in general-knowledge set.")] = True

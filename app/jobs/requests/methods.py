@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.jobs.requests.base import Request, Seed
+from app.jobs.requests.rules import PATTERN_RULES, ROLLOUT_RULES
 from app.jobs.variants import MAX_VARIANTS
 
 IN_CONTEXT: Final = "in_context"
@@ -15,7 +16,9 @@ IN_CONTEXT: Final = "in_context"
 PromptStyle = Literal["natural", "kgfact", "reference"]
 Verifier = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex"]
 Lam = Annotated[float, Field(ge=0, le=1)]
-Lams = Annotated[list[Lam], Field(min_length=1, max_length=MAX_VARIANTS)]
+Lams = Annotated[
+    list[Lam], Field(min_length=1, max_length=MAX_VARIANTS, json_schema_extra={"uniqueItems": True})
+]
 Rewordings = Annotated[
     int,
     Field(ge=0, le=16, description="Other wordings of each question that get texts of their own."),
@@ -49,6 +52,8 @@ class _Reworded(Request):
 
 class MixsdMethod(_Reworded):
     """The base model writes its own supervision, from two of its conditionals."""
+
+    model_config = ConfigDict(json_schema_extra=PATTERN_RULES)
 
     type: Literal["mixsd"]
     lam: Annotated[
@@ -165,6 +170,8 @@ class KlMethod(SftMethod):
 class OpsdMethod(_Reworded):
     """On-policy self-distillation: the model answers, the base model that is shown the fact judges."""
 
+    model_config = ConfigDict(json_schema_extra=ROLLOUT_RULES)
+
     type: Literal["opsd"]
     loss: Annotated[
         Literal["forward", "reverse", "nll"],
@@ -263,7 +270,11 @@ Method = Annotated[
 
 Methods = Annotated[
     Annotated[Method, Tag("one")]
-    | Annotated[list[Method], Field(min_length=1, max_length=MAX_VARIANTS), Tag("several")],
+    | Annotated[
+        list[Method],
+        Field(min_length=1, max_length=MAX_VARIANTS, json_schema_extra={"uniqueItems": True}),
+        Tag("several"),
+    ],
     Discriminator(_how_many),
 ]
 """One method, or a list of them: then the job makes an adapter by each."""

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.jobs.requests.base import Request, Seed
+from app.jobs.requests.rules import KEPT_RATIO, SHARD_RULES
 
 
 class RetentionOptions(Request):
@@ -35,10 +36,13 @@ class RetentionOptions(Request):
     seed: Seed = 0
 
 
-LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.-]+$")]
+"""The end of a layer's dotted name, or a word for several: never a pattern."""
 
 
 class TrainingOptions(Request):
+    model_config = ConfigDict(json_schema_extra=SHARD_RULES)
+
     rank: Annotated[int, Field(ge=1, le=512, description="Width of the low-rank update.")] = 16
     alpha: Annotated[float, Field(gt=0, le=4096, description="Its scale is alpha / rank.")] = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -108,6 +112,15 @@ class TrainingOptions(Request):
             "with `nothing_to_learn`."
         ),
     ] = "train"
+    kept_ratio: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=16,
+            description="With `parent_adapter_id`: texts of facts that are as they were, beside each text of "
+            "a step that is new, changed or retired. 0 replays none.",
+        ),
+    ] = KEPT_RATIO
     seed: Seed = 0
     retention: RetentionOptions = RetentionOptions()
 

@@ -8,8 +8,7 @@ import pytest
 
 from mixsd.corpora.entries import entries_in
 from mixsd.corpora.errors import CorpusError
-from mixsd.corpora.mquake import _case as case_of
-from mixsd.corpora.mquake import mquake, select
+from mixsd.corpora.mquake import case_of, mquake, select
 from mixsd.corpora.public import public
 
 FILE = Path(__file__).parent / "data" / "mquake.jsonl"

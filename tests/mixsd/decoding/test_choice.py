@@ -61,6 +61,51 @@ def test_a_draw_is_a_sample_of_the_truncated_softmax() -> None:
         assert seen[token_id] / count == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5)
 
 
+@pytest.mark.parametrize(("top_k", "top_p", "kept"), [(4, 0.7, 2), (4, 0.6, 1), (3, 0.95, 3), (9, 0.95, 3)])
+def test_a_draw_by_top_p_is_a_sample_of_the_fewest_likeliest_with_that_share(
+    top_k: int, top_p: float, kept: int
+) -> None:
+    """Shares of the four are 0.64, 0.24, 0.09 and 0.03; of the first three alone 0.67, 0.24 and 0.09."""
+    logits = torch.tensor([0.0, 2.0, 1.0, -1.0])
+    law = logits.sort(descending=True).values[:kept].softmax(-1).tolist()
+    count = 2000
+
+    seen = Counter(
+        choose_from(logits, a_draw(seed=seed), 0, temperature=1.0, top_k=top_k, top_p=top_p).token_id
+        for seed in range(count)
+    )
+
+    assert set(seen) == set([1, 2, 0][:kept])
+    for token_id, share in zip([1, 2, 0], law, strict=False):
+        # Four standard deviations of a binomial share.
+        assert seen[token_id] / count == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5)
+
+
+def test_a_margin_holds_for_the_edge_of_top_p_too() -> None:
+    dice = torch.Generator().manual_seed(4)
+    near = 0
+    for seed in range(400):
+        logits = torch.randn(12, generator=dice)
+        choice = choose_from(logits, a_draw(seed=seed), 0, temperature=0.8, top_k=10, top_p=0.8)
+        shift = (torch.rand(12, generator=dice) - 0.5) * min(choice.margin, 5.0) * 0.8 * 0.99
+        moved = choose_from(logits + shift, a_draw(seed=seed), 0, temperature=0.8, top_k=10, top_p=0.8)
+        whole = choose_from(logits, a_draw(seed=seed), 0, temperature=0.8, top_k=10)
+
+        assert moved.token_id == choice.token_id
+        near += whole.token_id != choice.token_id
+    assert near > 10  # it does leave tokens out that would have been drawn
+
+
+def test_equals_at_the_edge_of_top_p_stay_in_and_have_no_margin() -> None:
+    seen = {
+        choose_from(torch.tensor([1.0, 1.0, -9.0]), a_draw(seed=seed), 0, temperature=1.0, top_k=3, top_p=0.3)
+        for seed in range(40)
+    }
+
+    assert {choice.token_id for choice in seen} == {0, 1}
+    assert {choice.margin for choice in seen} == {0.0}
+
+
 def test_with_no_token_left_out_draws_follow_the_whole_law_and_its_noise() -> None:
     dice = torch.Generator().manual_seed(5)
     for seed in range(100):

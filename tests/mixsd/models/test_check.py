@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mixsd.errors import ModelError, ModelNotAllowedError, NoChatTemplateError, UnsafeWeightsError
-from mixsd.models import check
+from mixsd.models import check, loads
 from tests.fixtures.tiny import PARAMETERS, save_tiny
 
 TENSOR = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
@@ -39,6 +39,24 @@ def test_values_of_a_good_file_are_counted(tmp_path: Path) -> None:
         ({"a": TENSOR | {"shape": "23"}}, bytes(24)),
         ({"a": []}, b""),
         ([TENSOR], bytes(24)),
+        ({"a": TENSOR | {"shape": [10**4000] * 100}}, bytes(24)),
+        ({"a": TENSOR | {"shape": [1] * 1000}}, bytes(24)),
+        ({"a": TENSOR | {"shape": [True, 6]}}, bytes(24)),
+        ({"a": TENSOR | {"shape": [[2], [3]]}}, bytes(24)),
+        ({"a": TENSOR | {"shape": [2.0, 3]}}, bytes(24)),
+        ({"a": TENSOR | {"data_offsets": [0.0, 24.0]}}, bytes(24)),
+        ({"a": TENSOR | {"data_offsets": [0, 2**63]}}, bytes(24)),
+        ({"a": TENSOR | {"data_offsets": [-24, 0]}}, bytes(24)),
+        ({"a": TENSOR | {"data_offsets": [24, 0]}}, bytes(24)),
+        ({"a": TENSOR | {"data_offsets": [0]}}, bytes(24)),
+        ({"a": TENSOR | {"data_offsets": "02"}}, bytes(24)),
+        ({"a": TENSOR | {"dtype": ["F32"]}}, bytes(24)),
+        ({"a": TENSOR, "b": TENSOR | {"shape": [1, 3], "data_offsets": [12, 24]}}, bytes(24)),
+        ({"a": {}}, bytes(24)),
+        ({"a": None}, bytes(24)),
+        (json.dumps({"a": TENSOR}).encode()[:-1] + b', "a": {}}', bytes(24)),
+        (b'{"a": NaN}', b""),
+        (b'{"a": ' + b"9" * 5000 + b"}", b""),
         (b"not json", b""),
         (b"[" * 100_000, b""),
         (b"\xff\xfe", b""),
@@ -47,6 +65,20 @@ def test_values_of_a_good_file_are_counted(tmp_path: Path) -> None:
 def test_a_header_that_lies_is_refused(tmp_path: Path, header: Any, data: bytes) -> None:
     with pytest.raises(UnsafeWeightsError, match=r"model\.safetensors"):
         check.check_safetensors(written(tmp_path, header, data))
+
+
+def test_a_header_is_not_read_beyond_its_limit(tmp_path: Path) -> None:
+    for length in (2**63, 2**64 - 1, 1024 * 1024 + 1, 1, 0):
+        path = tmp_path / "model.safetensors"
+        with path.open("wb") as file:
+            file.write(struct.pack("<Q", length))
+            file.truncate(200 * 1024 * 1024)  # a hole: there are as many bytes as it says
+
+        with pytest.raises(
+            UnsafeWeightsError,
+            match=r"length of its header|its header has 1048577 bytes, and at most 1048576",
+        ):
+            check.check_safetensors(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02}q\x00." + bytes(100), b"\xff" * 64])
@@ -94,7 +126,7 @@ def test_the_tiny_model_passes_every_check(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny")
 
     check.check_config(folder)
-    check.check_loads(folder)
+    loads.check_loads(folder)
 
     assert sum(map(check.check_safetensors, check.weight_files(folder))) == PARAMETERS
 
@@ -121,7 +153,7 @@ def test_a_tokenizer_without_template_is_refused(tmp_path: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
     with pytest.raises(NoChatTemplateError, match="instruction-tuned"):
-        check.check_loads(folder)
+        loads.check_loads(folder)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +164,7 @@ def test_what_is_no_causal_language_model_is_refused(tmp_path: Path, name: str, 
     edited(folder / "config.json", lambda body: body.update({name: value}))
 
     with pytest.raises(ModelError, match=r"BertForMaskedLM|no-such-architecture"):
-        check.check_loads(folder)
+        loads.check_loads(folder)
 
 
 def test_a_missing_config_is_named(tmp_path: Path) -> None:

@@ -143,20 +143,25 @@ def response(status: int) -> httpx2.Response:
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "says", "code"),
     [
-        (httpx2.ConnectError("no route"), "cannot be reached"),
-        (OfflineModeIsEnabled("offline"), "cannot be reached"),
-        (GatedRepoError("gated", response=response(403)), f"accept its licence at .*/{ID}"),
-        (RepositoryNotFoundError("none", response=response(404)), "no model acme/tiny"),
+        (httpx2.ConnectError("no route"), "cannot be reached", "hub_unreachable"),
+        (OfflineModeIsEnabled("offline"), "cannot be reached", "hub_unreachable"),
+        (
+            GatedRepoError("gated", response=response(403)),
+            f"accept its licence at .*/{ID}",
+            "license_required",
+        ),
+        (RepositoryNotFoundError("none", response=response(404)), "no model acme/tiny", "model_not_found"),
     ],
 )
-def test_a_hub_that_refuses_is_explained(cache: Path, error: Exception, says: str) -> None:
+def test_a_hub_that_refuses_is_explained(cache: Path, error: Exception, says: str, code: str) -> None:
     def fail(*_args: Any, **_kwargs: Any) -> Any:
         raise error
 
-    with pytest.raises(ModelNotFoundError, match=says):
+    with pytest.raises(ModelNotFoundError, match=says) as caught:
         pull(ID, cache=cache, hub=Hub(fail, fail))
+    assert caught.value.code == code
 
 
 def without_safetensors(folder: Path) -> None:

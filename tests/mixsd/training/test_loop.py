@@ -256,6 +256,7 @@ def test_every_step_is_measured_once_before_its_checkpoint_however_often_a_run_i
 
     hooks = Hooks(
         learned=lambda _: 0.5,
+        drift=lambda model: 0.25 + model.training,
         on_metrics=lambda step, measured: heard.append((step, dict(measured))),
         on_checkpoint=lambda saving: saved.append((saving.step, len(heard))),
         on_progress=stop,
@@ -268,6 +269,10 @@ def test_every_step_is_measured_once_before_its_checkpoint_however_often_a_run_i
     assert [step for step, _ in heard] == list(range(1, 9))
     assert [measured["loss"] for _, measured in heard] == list(trained.losses)
     assert [step for step, measured in heard if "recall" in measured] == [3, 6]
+    assert [(step, measured["drift"]) for step, measured in heard if "drift" in measured] == [
+        (3, 0.25),
+        (6, 0.25),
+    ]
     rates = [measured["learning_rate"] / config.learning_rate for _, measured in heard]
     assert rates == pytest.approx([1 / 2, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
     assert all(measured["tokens_per_second"] > 0 for _, measured in heard)

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from peft import PeftModel
 
-from mixsd import run
 from mixsd.config import Plan
 from mixsd.evaluation import recall as recalling
 from mixsd.evaluation.asking import Answer
 from mixsd.facts import Fact
 from mixsd.models.load import Base
 from mixsd.progress import Progress, StopRequested
+from mixsd.teaching import learned_by
 from mixsd.training import checkpoint, lora
 from mixsd.training.loop import LEARNED_LOSS, Hooks
+from tests.mixsd.evaluation.test_judge import a_record
 from tests.mixsd.training.conftest import NewBase
 from tests.mixsd.training.driving import CONFIG, equal, train, weights
 
@@ -187,7 +188,8 @@ def test_many_facts_are_asked_in_a_sample_until_all_of_that_is_known(
 
     monkeypatch.setattr(recalling, "ask", ask)
 
-    measure = run._learned(base, facts, Plan(), lambda: None)  # noqa: SLF001
+    texts = [a_record(fact.key) for fact in facts]
+    measure = learned_by(base, facts, texts, Plan(), None, lambda: None)
 
     assert measure(base.model) == recall  # type: ignore[arg-type]
     assert len(seen) == len(set(seen)) == asked

@@ -196,6 +196,23 @@ def test_draws_are_named_by_the_seed_and_not_by_the_company(waiting: Process, wo
     assert first != other
 
 
+def test_a_share_that_only_the_likeliest_token_has_is_as_good_as_no_draw(
+    waiting: Process, world: World
+) -> None:
+    asked = {"compare_base": False, "seed": 1}
+    listeners = [
+        waiting.asks(world.ask("random-0", QUESTIONS[0], **asked, temperature=1.0, top_p=1e-9)),
+        waiting.asks(world.ask("random-0", QUESTIONS[0], **asked, temperature=1.0)),
+        waiting.asks(world.ask("random-0", QUESTIONS[0], **asked)),
+    ]
+
+    waiting.thread.start()
+
+    narrow, drawn, likeliest = (listener.texts()[0, "adapter"] for listener in listeners)
+    assert narrow == likeliest
+    assert narrow != drawn
+
+
 def test_a_conversation_is_read_as_its_template_has_it(process: Process, world: World) -> None:
     def said(*turns: str) -> str:
         chat = [

@@ -52,7 +52,9 @@ def test_it_serves_this_machine_and_ends_when_whoever_started_it_does(tmp_path: 
         _, pid, url = next(line for line in parent.stdout if line.startswith("at ")).split()
         try:
             assert httpx2.get(f"{url}/healthz", timeout=120).json() == {"status": "ok"}
-            refused = httpx2.post(f"{url}/generate", json={}, headers={"Authorization": "Bearer wrong"})
+            refused = httpx2.post(
+                f"{url}/generate", json={}, headers={"Authorization": "Bearer wrong"}, timeout=120
+            )
             assert refused.status_code == 401
         finally:
             parent.kill()

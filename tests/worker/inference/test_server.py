@@ -64,7 +64,7 @@ def url(decoder: Played) -> Iterator[str]:
 
 
 def test_events_come_a_line_each(url: str, decoder: Played) -> None:
-    answer = httpx2.post(f"{url}/generate", json=ASK, headers=SHOWN)
+    answer = httpx2.post(f"{url}/generate", json=ASK, headers=SHOWN, timeout=120)
 
     assert answer.headers["content-type"] == "application/x-ndjson"
     lines = [json.loads(line) for line in answer.text.splitlines()]
@@ -75,38 +75,38 @@ def test_events_come_a_line_each(url: str, decoder: Played) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}])
 def test_without_the_token_nothing_is_done(url: str, decoder: Played, headers: dict[str, str]) -> None:
-    answer = httpx2.post(f"{url}/generate", json=ASK, headers=headers)
+    answer = httpx2.post(f"{url}/generate", json=ASK, headers=headers, timeout=120)
 
     assert (answer.status_code, decoder.asks) == (401, [])
-    assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
+    assert httpx2.get(f"{url}/healthz", timeout=120).json() == {"status": "ok"}
 
 
 def test_when_too_many_ask_it_says_when_to_come_again(url: str, decoder: Played) -> None:
     decoder.full = True
 
-    answer = httpx2.post(f"{url}/generate", json=ASK, headers=SHOWN)
+    answer = httpx2.post(f"{url}/generate", json=ASK, headers=SHOWN, timeout=120)
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", json.dumps({**ASK, "chats": []}).encode()])
 def test_what_is_no_ask_is_refused(url: str, decoder: Played, body: bytes) -> None:
-    assert httpx2.post(f"{url}/generate", content=body, headers=SHOWN).status_code == 422
+    assert httpx2.post(f"{url}/generate", content=body, headers=SHOWN, timeout=120).status_code == 422
     assert decoder.asks == []
 
 
 def test_a_body_without_end_is_not_read_to_it(url: str, decoder: Played) -> None:
     flood = (b" " * 1_000_000 for _ in range(9))
 
-    assert httpx2.post(f"{url}/generate", content=flood, headers=SHOWN).status_code == 413
+    assert httpx2.post(f"{url}/generate", content=flood, headers=SHOWN, timeout=120).status_code == 413
 
 
 def test_it_gives_signs_of_life_and_notices_when_the_caller_is_gone(url: str, decoder: Played) -> None:
     decoder.silent = True
 
-    with httpx2.stream("POST", f"{url}/generate", json=ASK, headers=SHOWN) as answer:
+    with httpx2.stream("POST", f"{url}/generate", json=ASK, headers=SHOWN, timeout=120) as answer:
         lines = answer.iter_lines()
         assert [json.loads(next(lines)) for _ in range(3)] == [{"type": "waiting"}] * 3
         assert not decoder.gone.is_set()
 
-    assert decoder.gone.wait(30)
+    assert decoder.gone.wait(120)

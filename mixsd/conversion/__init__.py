@@ -1,0 +1,1 @@
+"""From files that others write to facts: data sets of edits, chats, tables and graphs."""
