@@ -111,24 +111,25 @@ class Fake:
                 (self.control.folder / "environment.json").write_text(json.dumps(told))
             case "freeze":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                time.sleep(60)
+                (self.control.folder / "trace.txt").write_text(f"{Phase.PREPARING} 0\n")
+                time.sleep(600)
             case "load for long":
                 self.control.enter(Phase.PREPARING, 2, "questions", "other")
                 with self.control.expendable():
                     (self.control.folder / "trace.txt").write_text(f"{Phase.PREPARING} 0\n")
-                    time.sleep(60)
+                    time.sleep(600)
             case "forget to publish":
                 raise SystemExit(0)
             case _:
                 pass
 
     def _unit(self, phase: Phase, number: int, total: int, unit: str) -> None:
-        """One piece of work. A job that is told to stay in a phase never comes to its end."""
+        """One piece of work. A job that is told to stay in a phase, or at a piece, never comes to its end."""
         with (self.control.folder / "trace.txt").open("a") as trace:
             trace.write(f"{phase} {number}\n")
         time.sleep(float(self.labels.get("pace", 0.01)))
         self.control.progress(phase, number + 1, total, unit)
-        while self.labels.get("stays_in") == phase:
+        while self.labels.get("stays_in") in {phase, f"{phase} {number}"}:
             time.sleep(0.05)
             self.control.safe_point()
 

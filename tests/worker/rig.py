@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,12 @@ class Rig:
             now = self.database.now(session)
             repository.act(session, job_id, action, project_id=DEFAULT_PROJECT, now=now)
 
+    def expire(self, job_id: JobId) -> None:
+        """Let the lease of a job be over, as it is once its owner was silent for long enough."""
+        with self.database.begin() as session:
+            over = self.database.now(session) - timedelta(seconds=1)
+            session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=over))
+
     def relabel(self, job_id: JobId, **labels: Any) -> None:
         """Change what the fake pipeline does from the next claim on."""
         with self.database.begin() as session:
@@ -127,20 +133,25 @@ class Rig:
     def job(self, job_id: JobId) -> Job:
         return the_job(self.database, job_id)
 
-    def until(self, done: Callable[[], Any], seconds: float = 90) -> None:
+    def until(self, done: Callable[[], Any], seconds: float = 300) -> None:
         """Wait for something to become true. A bound on waiting, not on speed."""
         deadline = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < deadline, self._story()
             time.sleep(0.05)
 
-    def until_status(self, job_id: JobId, status: JobStatus, seconds: float = 90) -> Job:
+    def until_status(self, job_id: JobId, status: JobStatus, seconds: float = 300) -> Job:
         self.until(lambda: self.job(job_id).status is status, seconds)
         return self.job(job_id)
 
     def until_phase(self, job_id: JobId, phase: Phase) -> None:
         """Wait until the job has done a piece of work in this phase."""
         self.until(lambda: any(line.startswith(f"{phase} ") for line in self.trace(job_id)))
+
+    def until_runner(self, worker: int) -> int:
+        """Wait until a worker has a runner. Returns the runner's process id."""
+        self.until(lambda: children_of(worker))
+        return runner_of(worker)
 
     def trace(self, job_id: JobId) -> list[str]:
         """Pieces of work, in the order in which they were done."""
@@ -192,16 +203,20 @@ class Rig:
 
 def runner_of(worker: int) -> int:
     """Return the process id of the runner that a worker has started."""
-    children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
-    (runner,) = [int(child) for child in children]
+    (runner,) = children_of(worker)
     return runner
+
+
+def children_of(pid: int) -> Sequence[int]:
+    """Return the process ids of what a process has started, from its main thread."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_alive(pid: int) -> bool:
     """Say whether a process runs; one that only waits to be collected does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
 

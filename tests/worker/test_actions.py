@@ -41,7 +41,7 @@ def test_a_job_is_paused_in_every_phase_and_goes_on_from_there(rig: Rig) -> None
         for phase, job_id in jobs.items():
             rig.until_phase(job_id, phase)
             rig.act(job_id, Action.PAUSE)
-            job = rig.until_status(job_id, JobStatus.PAUSED, seconds=120)
+            job = rig.until_status(job_id, JobStatus.PAUSED)
             assert (job.attempt_open, job.lease_owner) == (True, None)
             rig.relabel(job_id)
             rig.act(job_id, Action.RESUME)
@@ -59,7 +59,7 @@ def test_a_job_is_paused_in_every_phase_and_goes_on_from_there(rig: Rig) -> None
 @only_sqlite
 @pytest.mark.parametrize("action", [Action.PAUSE, Action.CANCEL])
 def test_a_runner_that_has_nothing_to_save_is_ended_at_once(rig: Rig, action: Action) -> None:
-    rig.settings = rig.settings.model_copy(update={"grace": timedelta(seconds=300)})
+    rig.settings = rig.settings.model_copy(update={"grace": timedelta(hours=1)})
     job_id = rig.submit(does="load for long")
 
     with rig.working():
@@ -76,9 +76,11 @@ def test_a_runner_that_has_nothing_to_save_is_ended_at_once(rig: Rig, action: Ac
 @pytest.mark.parametrize("start", ["checkpoint", "start"])
 def test_a_cancelled_job_is_retried_from_its_checkpoint_or_from_the_start(rig: Rig, start: str) -> None:
     anew = start == "start"
-    job_id = rig.submit(pace=0.2)
+    after_a_checkpoint = f"training {SAVE_EVERY}"
+    job_id = rig.submit(stays_in=after_a_checkpoint)
     with rig.working():
-        rig.until(lambda: rig.rows(Checkpoint, job_id))
+        rig.until(lambda: after_a_checkpoint in rig.trace(job_id))
+        assert rig.rows(Checkpoint, job_id)
         rig.act(job_id, Action.CANCEL)
         rig.until_status(job_id, JobStatus.CANCELLED)
     done = len(rig.trace(job_id))
@@ -102,7 +104,7 @@ def test_a_cancelled_job_is_retried_from_its_checkpoint_or_from_the_start(rig: R
         assert "generating 0" in second
         assert {row.fence for row in rig.rows(Supervision, job_id)} == {job.fence}
     else:
-        assert second[0] == f"training {SAVE_EVERY}"
+        assert second[0] == after_a_checkpoint
         assert {row.fence for row in rig.rows(Supervision, job_id)} == {1}
 
 

@@ -1,7 +1,6 @@
 """Attempts in real child processes, and every way in which they end."""
 
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -57,7 +56,7 @@ def test_a_killed_runner_costs_an_attempt_and_nothing_else(rig: Rig, crashes: li
     job_id = rig.submit()
 
     with rig.working(crash_at=crashes):
-        job = rig.until_status(job_id, JobStatus.SUCCEEDED, seconds=120)
+        job = rig.until_status(job_id, JobStatus.SUCCEEDED)
 
     assert job.attempt == len(crashes) + 1
     assert rig.events(job_id).count("job.attempt_lost") == len(crashes)
@@ -79,16 +78,16 @@ def test_a_job_is_published_even_if_the_runner_dies_right_after(rig: Rig) -> Non
 
 
 @only_sqlite
-def test_a_cancel_takes_effect_within_seconds_in_every_phase(rig: Rig) -> None:
+def test_a_cancel_takes_effect_in_every_phase_long_before_the_next_heartbeat(rig: Rig) -> None:
+    far = {"heartbeat": timedelta(hours=1), "lease": timedelta(hours=3), "grace": timedelta(hours=1)}
+    rig.settings = rig.settings.model_copy(update=far)
     jobs = {phase: rig.submit(stays_in=phase) for phase in Phase}
 
     with rig.working(count=2):
         for phase, job_id in jobs.items():
             rig.until_phase(job_id, phase)
             rig.act(job_id, Action.CANCEL)
-            asked_at = time.monotonic()
-            rig.until_status(job_id, JobStatus.CANCELLED, seconds=120)
-            assert time.monotonic() - asked_at < 4, phase
+            rig.until_status(job_id, JobStatus.CANCELLED)
 
     for job_id in jobs.values():
         assert rig.rows(Adapter, job_id) == []
@@ -97,12 +96,13 @@ def test_a_cancel_takes_effect_within_seconds_in_every_phase(rig: Rig) -> None:
 
 @only_sqlite
 def test_a_paused_job_keeps_its_work_and_its_attempt(rig: Rig) -> None:
-    job_id = rig.submit(pace=0.1)
+    job_id = rig.submit(stays_in=f"{Phase.TRAINING} 5")
 
     with rig.working():
-        rig.until_phase(job_id, Phase.TRAINING)
+        rig.until(lambda: f"{Phase.TRAINING} 5" in rig.trace(job_id))
         rig.act(job_id, Action.PAUSE)
         rig.until_status(job_id, JobStatus.PAUSED)
+        rig.relabel(job_id)
         rig.act(job_id, Action.RESUME)
         job = rig.until_status(job_id, JobStatus.SUCCEEDED)
 
@@ -114,11 +114,11 @@ def test_a_paused_job_keeps_its_work_and_its_attempt(rig: Rig) -> None:
 
 @only_sqlite
 def test_a_runner_that_does_not_stop_in_time_is_killed_and_the_cancel_stands(rig: Rig) -> None:
+    rig.settings = rig.settings.model_copy(update={"grace": timedelta(seconds=1)})
     job_id = rig.submit(does="freeze")
 
     with rig.working():
-        rig.until(lambda: (rig.folder(job_id) / "log.txt").exists() or rig.job(job_id).fence)
-        time.sleep(1.5)
+        rig.until_phase(job_id, Phase.PREPARING)
         rig.act(job_id, Action.CANCEL)
         job = rig.until_status(job_id, JobStatus.CANCELLED)
 
@@ -145,7 +145,7 @@ def test_a_job_that_kills_its_runner_fails_after_three_attempts_and_others_finis
     healthy = [rig.submit() for _ in range(2)]
 
     with rig.working(count=2):
-        job = rig.until_status(poison, JobStatus.FAILED, seconds=120)
+        job = rig.until_status(poison, JobStatus.FAILED)
         for job_id in healthy:
             rig.until_status(job_id, JobStatus.SUCCEEDED)
 

@@ -109,7 +109,7 @@ def test_a_worker_that_hears_itself_goes_on_and_one_that_is_deaf_ends(
             queues[:] = [queue["name"] for each in found.values() for queue in each]
             return len(queues) == 2
 
-        rig.until(listens, seconds=300)
+        rig.until(listens)
         (mailbox,) = [name for name in queues if name.startswith("canary.")]
         with pytest.raises(subprocess.TimeoutExpired):
             worker.wait(timeout=120)

@@ -44,7 +44,7 @@ def claimed(rig: Rig) -> Claim:
 
 def control_of(rig: Rig, claim: Claim, database: Database | None = None) -> Control:
     return Control(
-        database or rig.database, claim, work_dir=rig.settings.work_dir, patience=timedelta(seconds=5)
+        database or rig.database, claim, work_dir=rig.settings.work_dir, patience=timedelta(minutes=5)
     )
 
 

@@ -23,7 +23,7 @@ from mixsd.exports import making
 from mixsd.exports.making import Job as Wanted
 from mixsd.models.load import Base
 from tests.worker.exported import a_taught_adapter, asked_for, export_settings, fetched
-from tests.worker.rig import Rig, is_alive, kill_group, runner_of
+from tests.worker.rig import Rig, is_alive, kill_group
 from tests.worker.tiny_jobs import claimed
 from worker.child import environment_for
 from worker.control import Control
@@ -121,21 +121,20 @@ def test_an_export_whose_runner_is_killed_is_not_there_until_another_attempt_has
 def test_a_frozen_runner_that_wakes_up_does_not_publish_what_it_has_written(
     rig: ExportRig, taught: Adapter, tmp_path: Path
 ) -> None:
-    rig.settings = rig.settings.model_copy(update={"lease": timedelta(seconds=20)})
     rig.pipeline = "tests.worker.freezing_export:run"
     job_id = asked_for(rig, taught)
 
     with rig.sweeping(), rig.worker() as first:
-        rig.until(lambda: rig.job(job_id).status is JobStatus.RUNNING, seconds=300)
-        rig.until(lambda: is_frozen(runner_of(first.pid)), seconds=300)
-        zombie = runner_of(first.pid)
+        zombie = rig.until_runner(first.pid)
+        rig.until(lambda: is_frozen(zombie))
         rig.check_nothing(job_id)
         kill_group(first.pid, signal.SIGSTOP)
+        rig.expire(job_id)
         with rig.working():
-            rig.until_status(job_id, JobStatus.SUCCEEDED, seconds=300)
+            rig.until_status(job_id, JobStatus.SUCCEEDED)
         (export,) = rig.rows(Export, job_id)
         os.killpg(zombie, signal.SIGCONT)
-        rig.until(lambda: not is_alive(zombie), seconds=300)
+        rig.until(lambda: not is_alive(zombie))
 
     assert rig.job(job_id).attempt == 2
     assert [row.id for row in rig.rows(Export, job_id)] == [export.id]

@@ -88,7 +88,7 @@ def run_mixsd(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=rig.environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -123,9 +123,9 @@ def test_up_serves_until_it_is_told_to_stop(rig: Rig, number: signal.Signals) ->
         assert process.stderr is not None
         try:
             url = process.stderr.readline().removeprefix("MixSD listens on ").strip()
-            assert httpx2.get(f"{url}/healthz", timeout=120).status_code == 200
+            assert httpx2.get(f"{url}/healthz", timeout=300).status_code == 200
             process.send_signal(number)
-            assert process.wait(timeout=120) == 0
+            assert process.wait(timeout=300) == 0
         finally:
             process.kill()
         assert "Traceback" not in process.stderr.read()

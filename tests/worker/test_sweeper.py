@@ -198,7 +198,7 @@ def test_answers_are_forgotten_when_their_time_is_over(rig: Rig) -> None:
     answer = {"project_id": DEFAULT_PROJECT, "request_sha256": "", "status_code": 202, "created_at": NOW}
     answer |= {"media_type": "application/json", "body": "{}"}
     with rig.database.begin() as session:
-        for key, age in (("over", -60), ("kept", 60)):
+        for key, age in (("over", -60), ("kept", 3600)):
             expires_at = now + timedelta(seconds=age)
             session.execute(insert(StoredAnswer).values(key=key, expires_at=expires_at, **answer))
 

@@ -12,6 +12,8 @@ from worker.transactions import write
 
 pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 
+PATIENCE = timedelta(minutes=5)
+
 
 class Away(psycopg.OperationalError):
     """The server cannot be reached: psycopg has no SQLSTATE to show."""
@@ -34,16 +36,16 @@ class Fails:
 
 
 def test_a_conflict_is_tried_again_three_times(database: Database) -> None:
-    assert write(database, Fails(3, Exception("database is locked")), patience=timedelta(seconds=9)) == 4
+    assert write(database, Fails(3, Exception("database is locked")), patience=PATIENCE) == 4
 
     body = Fails(4, psycopg.errors.SerializationFailure())
     with pytest.raises(OperationalError):
-        write(database, body, patience=timedelta(seconds=9))
+        write(database, body, patience=PATIENCE)
     assert body.calls == 4
 
 
 def test_a_server_that_is_away_is_waited_for_until_patience_is_over(database: Database) -> None:
-    assert write(database, Fails(4, Away()), patience=timedelta(seconds=9)) == 5
+    assert write(database, Fails(4, Away()), patience=PATIENCE) == 5
 
     with pytest.raises(OperationalError):
         write(database, Fails(99, Away()), patience=timedelta(seconds=0.5))
@@ -57,5 +59,5 @@ def test_what_the_caller_raises_is_not_tried_again(database: Database) -> None:
         raise ValueError("bad input")
 
     with pytest.raises(ValueError, match="bad input"):
-        write(database, body, patience=timedelta(seconds=9))
+        write(database, body, patience=PATIENCE)
     assert calls == [1]

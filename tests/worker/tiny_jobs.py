@@ -45,7 +45,7 @@ def with_the_model(settings: Settings, cache: Path, **more: Any) -> Settings:
         "device": "cpu",
         "threads": 1,
         "supervision_cache": "",
-        "lease": timedelta(seconds=30),
+        "lease": timedelta(minutes=5),
         "stall": timedelta(minutes=20),
     }
     return settings.model_copy(update={**changes, **more})
@@ -84,7 +84,7 @@ def claimed(rig: Rig, job_id: JobId, control: type[Control] = Control) -> Contro
         )
     assert claim is not None
     assert claim.job_id == job_id
-    return control(rig.database, claim, work_dir=rig.settings.work_dir, patience=timedelta(seconds=5))
+    return control(rig.database, claim, work_dir=rig.settings.work_dir, patience=timedelta(minutes=5))
 
 
 def work(rig: Rig, job_id: JobId, control: type[Control] = Control) -> None:
