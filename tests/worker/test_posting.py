@@ -16,6 +16,7 @@ from tests.worker.receiver import Answer, Receiver, receiving
 from worker.webhooks.posting import Poster
 
 LOOPBACK = Rules(("127.0.0.0/8",), http=True)
+PATIENCE = timedelta(minutes=5)
 BODY = '{"type":"webhook.test","data":{"id":"whk_ü"}}'
 
 
@@ -40,7 +41,7 @@ def receiver() -> Iterator[Receiver]:
 def post(url: str, rules: Rules, names: Names, *, tls: ssl.SSLContext | None = None) -> Outcome:
     secrets = [new_secret()]
     parcel = Parcel(DeliveryId("dlv_1"), WebhookId("whk_1"), 1, BODY, url, secrets)
-    return Poster(rules, timeout=timedelta(seconds=5), resolve=names, tls=tls).post(parcel)
+    return Poster(rules, timeout=PATIENCE, resolve=names, tls=tls).post(parcel)
 
 
 def test_it_connects_to_the_address_that_was_judged_under_the_name_that_was_given(receiver: Receiver) -> None:
@@ -89,7 +90,7 @@ def test_a_name_that_nobody_can_look_up_is_an_error_of_this_try() -> None:
 
     parcel = Parcel(DeliveryId("dlv_1"), WebhookId("whk_1"), 1, BODY, "https://x.test/", [new_secret()])
 
-    outcome = Poster(LOOPBACK, timeout=timedelta(seconds=5), resolve=fails).post(parcel)
+    outcome = Poster(LOOPBACK, timeout=PATIENCE, resolve=fails).post(parcel)
 
     assert outcome.error == "TimeoutError: no answer about the host"
 
@@ -124,7 +125,7 @@ def test_the_clock_and_the_body_are_signed(receiver: Receiver) -> None:
     parcel = Parcel(DeliveryId("dlv_1"), WebhookId("whk_1"), 1, BODY, receiver.url, [secret])
     then = datetime.now(UTC) - timedelta(seconds=100)
 
-    Poster(LOOPBACK, timeout=timedelta(seconds=5), clock=lambda: then).post(parcel)
+    Poster(LOOPBACK, timeout=PATIENCE, clock=lambda: then).post(parcel)
 
     (got,) = receiver.got
     assert got.body == BODY.encode()

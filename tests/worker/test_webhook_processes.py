@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"webhook_allow": ("127.0.0.0/8",), "webhook_http": True})
+    longest = {"webhook_timeout": timedelta(seconds=30)}
+    return settings.model_copy(update={"webhook_allow": ("127.0.0.0/8",), "webhook_http": True, **longest})
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_a_sweeper_sends_and_ends_when_it_is_told_to(rig: Rig, receiver: Receive
         try:
             rig.until(lambda: receiver.got)
             process.send_signal(signal.SIGTERM)
-            ended = process.wait(timeout=60)
+            ended = process.wait(timeout=300)
         finally:
             process.kill()
 

@@ -1,5 +1,7 @@
 """A desk of webhooks: a postman, real requests, and a clock of our own."""
 
+import itertools
+from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +13,7 @@ from app.jobs import repository as jobs
 from app.jobs.models import Job
 from app.jobs.states import Action
 from app.projects.models import DEFAULT_PROJECT
-from app.webhooks import service
+from app.webhooks import outbox, sending, service
 from app.webhooks.addresses import Rules
 from app.webhooks.models import Delivery, Webhook
 from app.webhooks.schemas import DeliveryDetail, DeliveryRead, WebhookCreate, WebhookCreated, WebhookUpdate
@@ -21,6 +23,8 @@ from worker.webhooks.postman import LANES, Postman
 
 LOOPBACK = Rules(("127.0.0.0/8",), http=True)
 GIVE_UP = timedelta(days=3)
+PATIENCE = 300.0
+"""Seconds for a try that is to come to an end by itself."""
 
 
 class Desk:
@@ -33,13 +37,41 @@ class Desk:
         self.postman = self.another()
 
     def another(
-        self, *, rules: Rules = LOOPBACK, timeout: float = 5.0, lanes: int = LANES, chance: float = 0.0
+        self,
+        *,
+        rules: Rules = LOOPBACK,
+        timeout: float = PATIENCE,
+        lanes: int = LANES,
+        chance: float = 0.0,
+        poster: Poster | None = None,
+        pool: Executor | None = None,
     ) -> Postman:
-        poster = Poster(rules, timeout=timedelta(seconds=timeout))
-        self.postmen.append(
-            Postman(self.database, poster, give_up=GIVE_UP, lanes=lanes, chance=lambda: chance)
+        """Employ a postman. Turns of its lanes end after many messages, and not after a time."""
+        looks = itertools.count()
+        postman = Postman(
+            self.database,
+            poster or Poster(rules, timeout=timedelta(seconds=timeout)),
+            give_up=GIVE_UP,
+            lanes=lanes,
+            chance=lambda: chance,
+            ticks=lambda: next(looks) / 1000,
+            pool=pool,
         )
-        return self.postmen[-1]
+        self.postmen.append(postman)
+        return postman
+
+    def on_its_way(self, webhook_id: WebhookId) -> sending.Parcel:
+        """Let a message be for a webhook, and claim it as a sender does."""
+        self.cancelled_job()
+        with self.database.begin() as session:
+            outbox.note_some(session, now=self.now)
+        parcel = self.claim(webhook_id)
+        assert parcel is not None
+        return parcel
+
+    def claim(self, webhook_id: WebhookId) -> sending.Parcel | None:
+        with self.database.begin() as session:
+            return sending.claim(session, webhook_id, now=self.now)
 
     def work(self, postman: Postman | None = None) -> None:
         """Send what is due, and wait for it."""

@@ -37,12 +37,12 @@ def test_of_an_endless_answer_only_the_beginning_is_read(desk: Desk, receiver: R
     receiver.answers = [Answer(200, body=b"\x00\xff", goes_on=flood)]
     desk.cancelled_job()
 
-    desk.work(desk.another(timeout=60))
+    desk.work()
 
     delivery = desk.delivery(hook.id)
     assert delivery.status == "delivered"
     assert delivery.log[0].response == "\ufffd\ufffd" + "a" * (KEPT - 2)
-    assert ended.wait(60)
+    assert ended.wait(300)
     assert written[0] < 30_000_000, "it hung up before the end"
 
 
@@ -62,25 +62,27 @@ def test_a_receiver_that_is_gone_is_an_error_like_others(desk: Desk) -> None:
 def test_a_receiver_that_dawdles_is_left_and_does_not_hold_others_up(desk: Desk, receiver: Receiver) -> None:
     go_on = threading.Event()
     with receiving() as slow:
-        slow.answers = [Answer(before=lambda: go_on.wait(60))]
+        slow.answers = [Answer(before=lambda: go_on.wait(900))]
         dawdler = desk.hook(slow.url)
         for _ in range(6):
             desk.cancelled_job()
-        patient = desk.another(timeout=60, lanes=4)  # fewer than what waits for the slow one
+        patient = desk.another(timeout=900, lanes=4)  # fewer than what waits for the slow one
         patient.tick()
         hook = desk.hook(receiver.url)
         desk.later(seconds=1)
         desk.cancelled_job()
 
-        deadline = time.monotonic() + 120
-        while not receiver.got:
-            assert time.monotonic() < deadline, "nothing came through"
-            patient.tick()
+        try:
+            deadline = time.monotonic() + 300
+            while not receiver.got:
+                assert time.monotonic() < deadline, "nothing came through"
+                patient.tick()
 
-        assert len(slow.got) <= 2
-        assert len(desk.deliveries(hook.id)) == 1
-        assert {row.status for row in desk.deliveries(dawdler.id)} == {DeliveryStatus.PENDING}
-        go_on.set()
+            assert len(slow.got) <= 2
+            assert len(desk.deliveries(hook.id)) == 1
+            assert {row.status for row in desk.deliveries(dawdler.id)} == {DeliveryStatus.PENDING}
+        finally:
+            go_on.set()
         patient.settle()
     assert {row.status for row in desk.deliveries(hook.id)} == {DeliveryStatus.DELIVERED}
 

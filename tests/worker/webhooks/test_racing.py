@@ -6,15 +6,14 @@ from concurrent.futures import Executor, Future
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from app.ids import WebhookId
 from app.projects.models import DEFAULT_PROJECT
 from app.webhooks import outbox, sending, service
 from app.webhooks.states import DeliveryStatus
 from tests.factories import NOW
 from tests.worker.receiver import Receiver
-from tests.worker.webhooks.desk import GIVE_UP, LOOPBACK, Desk
+from tests.worker.webhooks.desk import GIVE_UP, LOOPBACK, PATIENCE, Desk
 from worker.webhooks.posting import Poster
-from worker.webhooks.postman import LANES_OF_ONE, Postman
+from worker.webhooks.postman import LANES_OF_ONE
 
 T = TypeVar("T")
 
@@ -23,13 +22,8 @@ def test_a_sender_that_dies_before_it_wrote_down_leaves_the_message_to_others(
     desk: Desk, receiver: Receiver
 ) -> None:
     hook = desk.hook(receiver.url)
-    desk.cancelled_job()
-    with desk.database.begin() as session:
-        outbox.note_some(session, now=desk.now)
-    with desk.database.begin() as session:
-        parcel = sending.claim(session, hook.id, now=desk.now)
-    assert parcel is not None
-    Poster(LOOPBACK, timeout=timedelta(seconds=5)).post(parcel)  # and here it dies
+    parcel = desk.on_its_way(hook.id)
+    Poster(LOOPBACK, timeout=timedelta(seconds=PATIENCE)).post(parcel)  # and here it dies
 
     desk.work()
     assert len(receiver.got) == 1  # it could still be alive
@@ -58,8 +52,7 @@ def test_senders_that_race_never_hold_the_same_message(desk: Desk) -> None:
         with desk.database.begin() as session:
             outbox.note_some(session, now=desk.now)
         while True:
-            with desk.database.begin() as session:
-                parcel = sending.claim(session, hook.id, now=desk.now)
+            parcel = desk.claim(hook.id)
             if parcel is None:
                 return
             claimed.append(parcel.delivery_id)
@@ -69,24 +62,15 @@ def test_senders_that_race_never_hold_the_same_message(desk: Desk) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    while (parcel := _claim(desk, hook.id)) is not None:  # what a loser of a race passed over
+    while (parcel := desk.claim(hook.id)) is not None:  # what a loser of a race passed over
         claimed.append(parcel.delivery_id)
 
     assert len(claimed) == len(set(claimed)) == 12
 
 
-def _claim(desk: Desk, webhook_id: WebhookId) -> sending.Parcel | None:
-    with desk.database.begin() as session:
-        return sending.claim(session, webhook_id, now=desk.now)
-
-
 def test_a_message_that_is_on_its_way_is_not_sent_beside_itself(desk: Desk, receiver: Receiver) -> None:
     hook = desk.hook(receiver.url)
-    desk.cancelled_job()
-    with desk.database.begin() as session:
-        outbox.note_some(session, now=desk.now)
-    parcel = _claim(desk, hook.id)
-    assert parcel is not None
+    parcel = desk.on_its_way(hook.id)
 
     desk.redeliver(parcel.delivery_id)
     desk.work()
@@ -101,11 +85,7 @@ def test_a_message_that_is_on_its_way_is_not_sent_beside_itself(desk: Desk, rece
 
 def test_a_deleted_endpoint_gets_nothing_and_nothing_breaks(desk: Desk, receiver: Receiver) -> None:
     hook = desk.hook(receiver.url)
-    desk.cancelled_job()
-    with desk.database.begin() as session:
-        outbox.note_some(session, now=desk.now)
-    parcel = _claim(desk, hook.id)
-    assert parcel is not None
+    parcel = desk.on_its_way(hook.id)
 
     service.delete_webhook(desk.database, project_id=DEFAULT_PROJECT, webhook_id=hook.id)
 
@@ -127,13 +107,12 @@ class AtOnce(Executor):
 
 def test_a_lane_that_is_done_at_once_is_given_back(desk: Desk, receiver: Receiver) -> None:
     webhook = desk.hook(receiver.url)
-    poster = Poster(LOOPBACK, timeout=timedelta(seconds=5))
-    postman = Postman(desk.database, poster, give_up=GIVE_UP, pool=AtOnce())
+    postman = desk.another(pool=AtOnce())
     for _ in range(LANES_OF_ONE + 1):
         desk.cancelled_job()
         tick = threading.Thread(target=postman.tick, daemon=True)
         tick.start()
-        tick.join(60)
+        tick.join(300)
         assert not tick.is_alive()
 
     assert {delivery.status for delivery in desk.deliveries(webhook.id)} == {DeliveryStatus.DELIVERED}

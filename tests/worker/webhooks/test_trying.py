@@ -9,9 +9,8 @@ from app.webhooks import sending
 from app.webhooks.states import DeliveryStatus, DisabledReason, WebhookStatus
 from tests.factories import NOW
 from tests.worker.receiver import Answer, Receiver
-from tests.worker.webhooks.desk import GIVE_UP, LOOPBACK, Desk
+from tests.worker.webhooks.desk import LOOPBACK, PATIENCE, Desk
 from worker.webhooks.posting import Poster
-from worker.webhooks.postman import Postman
 
 
 def test_a_receiver_that_fails_is_tried_again_with_longer_and_longer_pauses(
@@ -150,10 +149,8 @@ def test_a_mistake_of_ours_counts_as_a_try(desk: Desk) -> None:
 
     hook = desk.hook("http://127.0.0.1:1/")
     desk.cancelled_job()
-    broken = Broken(LOOPBACK, timeout=timedelta(seconds=1))
-    desk.postmen.append(Postman(desk.database, broken, give_up=GIVE_UP, chance=lambda: 0.0))
 
-    desk.work(desk.postmen[-1])
+    desk.work(desk.another(poster=Broken(LOOPBACK, timeout=timedelta(seconds=PATIENCE))))
 
     delivery = desk.delivery(hook.id)
     assert (delivery.status, delivery.next_try_at) == ("pending", NOW + timedelta(seconds=5))
