@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from app.adapters.models import Adapter, AdapterFile
 from app.db.engine import Database
@@ -191,6 +191,20 @@ class Rig:
             hashing=True,
         )
         assert report.ok, [(check.name, check.problems) for check in report.checks if check.problems]
+
+    @contextmanager
+    def counting_commits(self) -> Iterator[list[float]]:
+        """Note when a transaction that writes was committed."""
+        commits: list[float] = []
+
+        def note(_: object) -> None:
+            commits.append(time.monotonic())
+
+        event.listen(self.database.engine, "commit", note)
+        try:
+            yield commits
+        finally:
+            event.remove(self.database.engine, "commit", note)
 
     def _story(self) -> str:
         with self.database.read() as session:

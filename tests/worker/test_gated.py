@@ -30,7 +30,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
         "threads": 1,
         "auth": AuthMode.OFF,
         "rate_limit": 0,
-        "lease": timedelta(seconds=30),
+        "lease": timedelta(minutes=5),
         "stall": timedelta(minutes=20),
     }
     return settings.model_copy(update=changes)
@@ -50,6 +50,7 @@ def test_its_job_fails_at_once_and_says_where_to_accept_the_licence_as_a_check_d
     fact_set = a_fact_set(rig.database)
     job_id = a_job(rig.database, fact_set.id, base_model=ID, next_run_at=datetime.now(UTC))
     environ = {**os.environ, "HF_ENDPOINT": hub, "HF_TOKEN": OTHER, "HF_HUB_OFFLINE": "0"}
+    environ |= {"HF_HUB_ETAG_TIMEOUT": "300", "HF_HUB_DOWNLOAD_TIMEOUT": "300"}
 
     with TestClient(app) as client:
         checked = client.post("/models/check", json={"model": ID}).json()

@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from app.jobs import leases
 from app.jobs.errors import LeaseLostError
@@ -46,19 +46,13 @@ def test_points_cost_no_transaction_of_their_own(rig: Rig) -> None:
     claim = claimed(rig)
     control = control_of(rig, claim)
     control.enter(Phase.TRAINING, 100, "steps", SHA)
-    commits: list[float] = []
-
-    def count(_: object) -> None:
-        commits.append(time.monotonic())
-
-    event.listen(rig.database.engine, "commit", count)
     began = time.monotonic()
 
-    for step in range(1, 31):
-        control.metrics(Phase.TRAINING, step, {"loss": 1 / step, "learning_rate": 0.1})
-        control.progress(Phase.TRAINING, step, 100, "steps")
-    save(control, 30)
-    event.remove(rig.database.engine, "commit", count)
+    with rig.counting_commits() as commits:
+        for step in range(1, 31):
+            control.metrics(Phase.TRAINING, step, {"loss": 1 / step, "learning_rate": 0.1})
+            control.progress(Phase.TRAINING, step, 100, "steps")
+        save(control, 30)
 
     assert len(commits) <= 2 + (time.monotonic() - began)  # one a second, and that of the checkpoint
     assert {step for _, step in points(rig, claim)} == set(range(1, 31))

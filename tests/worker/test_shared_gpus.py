@@ -89,7 +89,7 @@ def test_a_worker_tells_of_itself_and_its_job_and_takes_its_leave(rig: Rig) -> N
         [],
     )
     roster.close()
-    assert workers_of(rig) == []
+    rig.until(lambda: workers_of(rig) == [])
 
 
 def test_the_sweeper_forgets_workers_that_were_lost_for_long(rig: Rig) -> None:

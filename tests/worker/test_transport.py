@@ -1,6 +1,7 @@
 """What a worker makes of the bytes in its queue."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 
 from app.queue import CANARY, LOOK, CeleryDispatcher
 from app.settings import Settings
-from worker.celery_app import make_celery
+from worker.celery_app import TRANSPORT, make_celery
 
 
 @pytest.fixture
@@ -26,11 +27,13 @@ def broker(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def celery(redis_url: str) -> Iterator[Celery]:
     with make_celery(Settings(redis_url=RedisDsn(redis_url))) as celery:
+        patient = {"socket_timeout": 300, "socket_connect_timeout": 300}
+        celery.conf.broker_transport_options = {**TRANSPORT, **patient}
         yield celery
 
 
-def received(celery: Celery, queue: str) -> list[str]:
-    """Return the tasks that a worker would see, up to when nothing has come for some seconds."""
+def received(celery: Celery, queue: str, *, until: Callable[[list[str]], object]) -> list[str]:
+    """Return the tasks that a worker would see: until it is enough, and what comes right after that."""
     tasks: list[str] = []
 
     def receive(message: Message) -> None:
@@ -39,9 +42,12 @@ def received(celery: Celery, queue: str) -> list[str]:
 
     with celery.connection_for_read() as connection:
         consumer = Consumer(connection, Queue(queue), on_message=receive)
-        with consumer, suppress(TimeoutError):
-            while True:
-                connection.drain_events(timeout=3)
+        with consumer:
+            enough, deadline = False, time.monotonic() + 300
+            while not enough and time.monotonic() < deadline:
+                enough = bool(until(tasks))
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=1)
     return tasks
 
 
@@ -53,7 +59,7 @@ def test_what_is_no_message_is_dropped_with_a_line_in_the_log_and_what_comes_aft
     dispatcher.hint("gpu")
 
     with capture_logs() as logs:
-        assert received(celery, "gpu") == [LOOK]
+        assert received(celery, "gpu", until=len) == [LOOK]
 
     dropped = [line for line in logs if line["event"] == "message.dropped"]
     assert [(line["queue"], line["bytes"], line["error"]) for line in dropped] == [
@@ -61,7 +67,7 @@ def test_what_is_no_message_is_dropped_with_a_line_in_the_log_and_what_comes_aft
         ("mixsd:gpu", 15, "ValidationError"),
     ]
     dispatcher.canary("canary.mine")
-    assert received(celery, "canary.mine") == [CANARY]
+    assert received(celery, "canary.mine", until=len) == [CANARY]
     dispatcher.close()
     assert broker.hlen("mixsd:unacked") == 0
 
@@ -73,13 +79,13 @@ def test_what_has_the_name_of_the_queue_and_is_none_is_deleted(
     broker.set("mixsd:else", "somebody's")
 
     with capture_logs() as logs:
-        assert received(celery, "gpu") == []
+        assert received(celery, "gpu", until=lambda _: not broker.exists("mixsd:gpu")) == []
 
     assert [line["queue"] for line in logs if line["event"] == "queue.dropped"] == ["gpu"]
     dispatcher = CeleryDispatcher(redis_url)
     dispatcher.hint("gpu")
     dispatcher.close()
-    assert received(celery, "gpu") == [LOOK]
+    assert received(celery, "gpu", until=len) == [LOOK]
     assert broker.get("mixsd:else") == b"somebody's"
 
 

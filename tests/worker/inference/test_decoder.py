@@ -244,13 +244,13 @@ def test_no_more_than_so_many_may_ask(waiting: Process, world: World) -> None:
 def test_when_time_is_up_what_was_written_is_sent(process: Process, world: World) -> None:
     listener = process.listener()
 
+    at_once = iter([101])
+
     def hear(event: Said) -> None:
-        if isinstance(event, Delta) and not any_heard:
-            any_heard.append(event)
-            process.clock.now += 101
+        if isinstance(event, Delta):
+            process.clock.now += next(at_once, 0)
         listener.events.put(event)
 
-    any_heard: list[Delta] = []
     process.decoder.submit(world.ask("random-0", deltas=True, max_new_tokens=450), hear)
 
     answers = listener.answers()
@@ -270,10 +270,15 @@ def test_a_request_that_waits_too_long_is_told_so(waiting: Process, world: World
 
 def test_nothing_more_is_done_for_whoever_is_gone(process: Process, world: World) -> None:
     listener = process.listener()
-    ticket = listener.ask(world.ask("random-0", deltas=True, max_new_tokens=450))
-    listener.until(lambda event: isinstance(event, Delta))
+    tickets: SimpleQueue[Ticket] = SimpleQueue()
 
-    process.decoder.cancel(ticket)
+    def hear(event: Said) -> None:
+        listener.events.put(event)
+        if isinstance(event, Delta) and not tickets.empty():
+            process.decoder.cancel(tickets.get())
+
+    tickets.put(process.decoder.submit(world.ask("random-0", deltas=True, max_new_tokens=450), hear))
+    listener.until(lambda event: isinstance(event, Delta))
 
     others = [process.asks(world.ask("random-1")) for _ in range(3)]
     assert [other.texts() for other in others] == [world.expected("random-1")] * 3
