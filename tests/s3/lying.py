@@ -31,7 +31,7 @@ class Call:
     def pass_on(self, body: bytes | None = None) -> Answer:
         """Have it answered as it should be, with this body if one is given."""
         there = urlsplit(self._server.behind)
-        connection = http.client.HTTPConnection(there.hostname or "", there.port, timeout=60)
+        connection = http.client.HTTPConnection(there.hostname or "", there.port, timeout=300)
         try:
             connection.request(self.method, self.path, self.body if body is None else body, self.headers)
             answer = connection.getresponse()
@@ -42,11 +42,14 @@ class Call:
 
     def gone(self) -> None:
         """Wait until the client or the test has given up."""
-        self._server.ending.wait(60)
+        self._server.ending.wait(300)
 
 
 Lie: TypeAlias = Callable[[Call], Answer | bytes | None]
 """Returns what to answer; bytes are sent as they are before the connection is cut, None is nothing at all."""
+
+HUSH = "X-To-Be-Silent-To"
+"""A header of requests that are never answered."""
 
 _OF_THE_HOP = {"connection", "transfer-encoding", "keep-alive"}
 
@@ -97,14 +100,34 @@ class LyingServer:
         """Return how many such calls there were."""
         return sum(method == one and part in path for one, path in self.seen)
 
-    def lie_for(self, method: str, path: str) -> Lie:
+    def is_silent_to(self, method: str, path: str) -> bool:
+        """Say, once for each such request, whether silence is what the next rule for it tells.
+
+        Then its sender has to mark it: only who knows which of its requests gets no answer can be
+        impatient with that one alone.
+        """
+        with self._lock:
+            rule = self._rule_for(method, path)
+            if rule is None or rule.lie is not silence:
+                return False
+            rule.left -= 1
+            return True
+
+    def lie_for(self, method: str, path: str, *, hushed: bool) -> Lie:
         with self._lock:
             self.seen.append((method, path))
-            for rule in self._rules:
-                if rule.left and rule.method == method and rule.part in path:
-                    rule.left -= 1
-                    return rule.lie
-        return Call.pass_on
+            if hushed:
+                return silence
+            rule = self._rule_for(method, path)
+            if rule is None:
+                return Call.pass_on
+            assert rule.lie is not silence, "the sender has not asked whether there will be an answer"
+            rule.left -= 1
+            return rule.lie
+
+    def _rule_for(self, method: str, path: str) -> _Rule | None:
+        fitting = (rule for rule in self._rules if rule.method == method and rule.part in path)
+        return next((rule for rule in fitting if rule.left), None)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -112,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_of: LyingServer
 
     def _serve(self) -> None:
-        lie = self.server_of.lie_for(self.command, self.path)
+        lie = self.server_of.lie_for(self.command, self.path, hushed=HUSH in self.headers)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         said = lie(Call(self.command, self.path, dict(self.headers.items()), body, self.server_of))
         if isinstance(said, Answer):
@@ -176,7 +199,7 @@ def half(call: Call) -> bytes:
 
 
 def silence(call: Call) -> None:
-    """Take the request, and never answer."""
+    """Take the request, and never answer. See `LyingServer.is_silent_to`."""
     call.gone()
 
 

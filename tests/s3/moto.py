@@ -1,12 +1,15 @@
 """A server that speaks S3, on loopback, and a bucket of it for each test."""
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -25,21 +28,23 @@ CREDENTIALS = {
 SMALLEST_PART = 5 << 20
 """Bytes that a part of an upload has at least, but for the last."""
 
+PATIENCE = 120.0
+"""Seconds for a connection, and of silence: more than a busy machine takes for either."""
+
 
 @contextmanager
 def serving() -> Iterator[str]:
     """Run a server that is empty and forgets all. Gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(port, process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            yield _address_in(log, process)
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def a_bucket(endpoint: str) -> str:
@@ -68,12 +73,18 @@ def a_store(
     *,
     prefix: str = "some/where",
     pauses: Pauses | None = None,
-    silence: float = 20.0,
+    silence: float = PATIENCE,
     link_seconds: int = 0,
+    send: Callable[..., Any] | None = None,
 ) -> Iterator[S3Store]:
-    """Give a store in a bucket, which does not wait before it tries again."""
+    """Give a store in a bucket, which does not wait before it tries again.
+
+    `send` is told of each request before it is sent. What it returns is the answer, unless it is None.
+    """
     place = Place(bucket, prefix, endpoint)
-    calls = Calls(place, pause=pauses or Pauses(), silence=silence)
+    calls = Calls(place, pause=pauses or Pauses(), connect=PATIENCE, silence=silence)
+    if send is not None:
+        calls._client.meta.events.register("before-send.s3", send)  # noqa: SLF001  nobody else has it
     store = S3Store(calls, part_bytes=SMALLEST_PART, link_seconds=link_seconds)
     try:
         yield store
@@ -104,13 +115,13 @@ def overwrite(endpoint: str, bucket: str, key: str, data: bytes) -> None:
     client.close()
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 120
+def _address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """Wait until the server has said where it listens."""
+    until = time.monotonic() + 300
     while time.monotonic() < until:
+        if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
+            return found[0]
         if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"nothing listens on port {port}")
+            raise RuntimeError(f"the server ended with {process.returncode}: {log.read_text()}")
+        time.sleep(0.05)
+    raise TimeoutError(f"the server does not say where it listens: {log.read_text()}")

@@ -31,7 +31,7 @@ def test_a_job_publishes_to_s3_and_its_adapter_is_fetched_from_there(
         for file in files:
             sent = service.call("GET", f"{address}/files/{file['path']}", status=307)
             assert sent.headers["location"].startswith(f"{s3_endpoint}/{bucket}/adapters/")
-            there = httpx2.get(sent.headers["location"]).raise_for_status()
+            there = httpx2.get(sent.headers["location"], timeout=moto.PATIENCE).raise_for_status()
             assert hashlib.sha256(there.content).hexdigest() == file["sha256"]
         pulled = subprocess.run(
             [

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from botocore.httpsession import URLLib3Session
 from urllib3.exceptions import SSLError
 
 from app.s3.calls import RETRIES, full_jitter
@@ -17,6 +19,7 @@ from app.s3.store import S3Store
 from app.storage import CHUNK, CorruptBlobError, StoreMisconfiguredError, StoreUnavailableError
 from tests.s3 import moto
 from tests.s3.lying import (
+    HUSH,
     Answer,
     Call,
     Lie,
@@ -50,8 +53,19 @@ AFTERWARDS: dict[str, Lie] = {"503 done": refusal_afterwards(503, "SlowDown"), "
 
 @pytest.fixture
 def store(lying: LyingServer, bucket: str, pauses: Pauses) -> Iterator[S3Store]:
-    with moto.a_store(lying.url, bucket, pauses=pauses, silence=1.0) as store:
+    """A store that waits a second for an answer where none will come, and long for all others."""
+    patiently = URLLib3Session(timeout=(moto.PATIENCE, moto.PATIENCE))
+
+    def send(request: Any, **_: Any) -> Any:
+        address = urlsplit(request.url)
+        if lying.is_silent_to(request.method, f"{address.path}?{address.query}"):
+            request.headers[HUSH] = "yes"
+            return None  # the store itself sends it
+        return patiently.send(request)
+
+    with moto.a_store(lying.url, bucket, pauses=pauses, silence=1.0, send=send) as store:
         yield store
+    patiently.close()
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def settings(tmp_path: Path, s3_endpoint: str, bucket: str) -> Settings:
 
 @pytest.fixture
 def linking(s3_endpoint: str, bucket: str) -> Iterator[S3Store]:
-    with moto.a_store(s3_endpoint, bucket, link_seconds=60) as store:
+    with moto.a_store(s3_endpoint, bucket, link_seconds=3600) as store:
         yield store
 
 
@@ -72,13 +72,12 @@ def test_a_file_is_fetched_from_s3_itself(database: Database, linking: S3Store, 
     assert (answer.status_code, answer.content) == (307, b"")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["etag"] == f'"{sha256}"'
-    there = httpx2.get(answer.headers["location"])
+    there = httpx2.get(answer.headers["location"], timeout=moto.PATIENCE)
     with linking.open(sha256) as blob:
         assert there.content == blob.read()
     assert there.headers["content-disposition"] == 'attachment; filename="adapter_model.safetensors"'
-    part = httpx2.get(
-        client.get(url, headers={"Range": "bytes=1-3"}).headers["location"], headers={"Range": "bytes=1-3"}
-    )
+    place = client.get(url, headers={"Range": "bytes=1-3"}).headers["location"]
+    part = httpx2.get(place, headers={"Range": "bytes=1-3"}, timeout=moto.PATIENCE)
     assert (part.status_code, part.content) == (206, there.content[1:4])
 
 
@@ -287,7 +286,7 @@ def test_a_service_does_not_start_on_a_store_that_cannot_be_used(
             env=environ,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
 

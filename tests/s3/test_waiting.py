@@ -34,8 +34,8 @@ def rig(database: Database, tmp_path: Path, lying: LyingServer, bucket: str) -> 
         artifacts=f"s3://{bucket}",
         s3_endpoint=lying.url,
         heartbeat=timedelta(seconds=0.3),
-        lease=timedelta(seconds=30),
-        stall=timedelta(seconds=60),
+        lease=timedelta(minutes=10),
+        stall=timedelta(minutes=10),
     )
     return Rig(database, settings)
 
