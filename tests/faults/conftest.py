@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine, make_url, update
 
 import migrations
 from app.db.engine import Database, make_engine
@@ -17,9 +17,10 @@ from app.jobs.models import Job
 from app.jobs.states import JobStatus
 from app.settings import Settings
 from tests.servers import OwnPostgres, OwnRedis, own_postgres, own_redis
-from tests.worker.rig import TESTING, Rig
+from tests.worker.rig import TESTING, Rig, runner_of
 from worker.child import environment_for
 from worker.supervisor import Supervisor
+from worker.transactions import TRANSIENT
 
 MISBEHAVING = {**TESTING, "MIXSD_PIPELINE": "tests.faults.misbehaving:run"}
 
@@ -37,11 +38,33 @@ class FaultRig(Rig):
         return Supervisor(self.database, self.settings, stop=stop, environ=environ)
 
     def until(self, done: Callable[[], Any], seconds: float = 300) -> None:
-        """Wait for something to become true; longer than elsewhere, since whole processes begin."""
-        super().until(done, seconds)
+        """Wait for something to become true; longer than elsewhere, since whole processes begin.
+
+        A database that does not answer in time is asked again.
+        """
+
+        def quietly() -> Any:
+            try:
+                return done()
+            except TRANSIENT:
+                return False
+
+        super().until(quietly, seconds)
 
     def until_status(self, job_id: JobId, status: JobStatus, seconds: float = 300) -> Job:
         return super().until_status(job_id, status, seconds)
+
+    def runner_under(self, worker: int) -> int:
+        """Wait until a worker has a runner, and return the process id of that."""
+        self.until(lambda: Path(f"/proc/{worker}/task/{worker}/children").read_text().split())
+        return runner_of(worker)
+
+    def end_lease(self, job_id: JobId) -> None:
+        """Let time pass until the lease is over, if somebody holds the job."""
+        with self.database.begin() as session:
+            ended = self.database.now(session) - timedelta(seconds=1)
+            owned = update(Job).where(Job.id == job_id, Job.lease_owner.is_not(None))
+            session.execute(owned.values(lease_expires_at=ended))
 
     def environment(self) -> dict[str, str]:
         return environment_for(self.settings, {**os.environ, **MISBEHAVING})
@@ -53,7 +76,7 @@ def settings(database: Database, tmp_path: Path) -> Settings:
         data_dir=tmp_path,
         database_url=database.engine.url.render_as_string(hide_password=False),
         heartbeat=timedelta(seconds=0.5),
-        lease=timedelta(seconds=5),
+        lease=timedelta(seconds=30),
         sweep=timedelta(seconds=0.3),
         hint=timedelta(seconds=1),
         idle_poll=timedelta(seconds=0.2),

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -32,6 +32,8 @@ class Link:
     server: asyncio.StreamWriter
     mute: bool = False
     """Whether answers of the server are thrown away."""
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by an answer that was thrown away."""
 
     def cut(self) -> None:
         self.client.transport.abort()
@@ -54,6 +56,7 @@ class Proxy:
         self.port = 0
         self.cuts = 0
         self._passed = 0
+        self._pieces = 0
         self._open: set[Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -85,11 +88,14 @@ class Proxy:
     def passed_from_clients(self) -> int:
         return self._passed
 
+    def pieces_from_server(self) -> int:
+        return self._pieces
+
     # -- inside
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(timeout=10)
+        return future.result(timeout=120)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -134,7 +140,7 @@ class Proxy:
             link.mute |= cut
             await self._as_the_mode_says(link.server, data)
             if cut:
-                await asyncio.sleep(0.3)  # in which the server does what it was told
+                await link.answered.wait()  # the server has done what it was told
                 self.cuts += 1
                 link.cut()
                 return
@@ -142,8 +148,12 @@ class Proxy:
 
     async def _down(self, server: asyncio.StreamReader, link: Link) -> None:
         while data := await server.read(65536):
-            if not link.mute:
+            self._pieces += 1
+            if link.mute:
+                link.answered.set()
+            else:
                 await self._as_the_mode_says(link.client, data)
+        link.answered.set()
         if not link.mute:
             _no_more(link.client)
 

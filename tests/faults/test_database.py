@@ -25,7 +25,7 @@ from tests.faults.conftest import MISBEHAVING, FaultRig
 from tests.faults.misbehaving import conflicts
 from tests.faults.proxy import Proxy
 from tests.servers import OwnPostgres
-from tests.worker.rig import is_alive, runner_of
+from tests.worker.rig import is_alive
 from worker import runner
 from worker.failures import Exit
 
@@ -92,12 +92,14 @@ def test_the_api_says_that_the_database_is_away_and_is_back_with_it(
 def test_owners_stop_before_their_lease_is_over_while_the_database_is(
     own_rig: FaultRig, own_server: OwnPostgres, trouble: str
 ) -> None:
-    job_id = own_rig.submit(pace=0.3)
+    own_rig.settings = own_rig.settings.model_copy(update={"lease": timedelta(seconds=5)})
+    job_id = own_rig.submit(pace=0.3, stays_in=Phase.TRAINING)
     lease = own_rig.settings.lease.total_seconds()
 
     with own_rig.sweeping(), own_rig.worker() as worker:
         own_rig.until_phase(job_id, Phase.TRAINING)
-        its_runner = runner_of(worker.pid)
+        its_runner = own_rig.runner_under(worker.pid)
+        own_rig.relabel(job_id, pace=0.3)
         if trouble == "down":
             own_server.stop()
         else:
@@ -128,7 +130,7 @@ def test_a_call_to_a_frozen_server_comes_back(own_rig: FaultRig, own_server: Own
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
 
-    assert done.wait(60)
+    assert done.wait(300)
     own_server.signal(signal.SIGCONT)
     thread.join()
     connection.close()

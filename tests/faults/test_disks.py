@@ -1,5 +1,6 @@
 """Disks that fail while something is written, and a machine that loses its power."""
 
+import os
 import random
 import shutil
 import signal
@@ -90,6 +91,7 @@ def test_the_database_of_a_machine_that_stops_at_any_moment_is_whole_and_has_wha
                 wait_for_more(answers, 5)
                 time.sleep(moments.uniform(0, 0.05))
                 writer.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, writer.pid, os.WSTOPPED)
                 copy = tmp_path / f"copy-{number}.db"
                 for suffix in ("", "-wal"):
                     shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
@@ -116,7 +118,7 @@ def check(copy: Path, promised: set[str]) -> None:
 
 
 def wait_for_more(answers: Path, count: int) -> None:
-    wanted, deadline = len(known(answers)) + count, time.monotonic() + 60
+    wanted, deadline = len(known(answers)) + count, time.monotonic() + 300
     while len(known(answers)) < wanted:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)

@@ -5,9 +5,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from app.db import patient
@@ -60,7 +61,7 @@ def test_a_call_that_gets_no_answer_comes_back_and_so_do_those_that_wait_for_its
     proxy.mode = Mode.BLACKHOLE
     thread = threading.Thread(target=ask)
     thread.start()
-    assert ended([thread], seconds=60)
+    assert ended([thread], seconds=300)
     (error,) = errors
     assert isinstance(error.orig, patient.SilentServerError)
     assert error.connection_invalidated
@@ -86,8 +87,9 @@ def test_a_resting_connection_to_a_silent_server_is_not_used_and_connecting_has_
 
 @pytest.mark.parametrize("trouble", ["reset", "half close"])
 def test_a_broken_connection_is_an_error_once_and_then_renewed(
-    engine: Engine, proxy: Proxy, trouble: str
+    engine: Engine, proxy: Proxy, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.db.engine.REST", 600.0)  # seconds that are a moment
     assert answer(engine) == 1
     if trouble == "reset":
         proxy.reset()
@@ -104,8 +106,8 @@ def test_a_broken_connection_is_an_error_once_and_then_renewed(
 def test_a_slow_network_is_not_taken_for_a_silent_one(
     engine: Engine, proxy: Proxy, mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.db.engine.SILENCE", 60.0)
     assert answer(engine) == 1
-    monkeypatch.setattr(patient.PatientConnection, "silence", 5.0)
     proxy.mode, proxy.seconds = mode, 0.001
 
     assert answer(engine) == 1
@@ -128,8 +130,15 @@ def test_a_frozen_server_process_is_given_up(postgres_url: str) -> None:
         engine.dispose()
 
 
-def test_a_long_answer_in_many_pieces_is_no_silence(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patient.PatientConnection, "silence", 0.5)
+def test_a_long_answer_in_many_pieces_is_no_silence(
+    engine: Engine, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clock() -> float:
+        """Seconds that pass with what is heard of the server alone, so that it is never silent for long."""
+        return 20.0 * proxy.pieces_from_server()
+
+    monkeypatch.setattr(patient, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(patient.PatientConnection, "silence", 70.0)
     slowly = "SELECT repeat('x', 100000), pg_sleep(0.2) FROM generate_series(1, 8)"
 
     with engine.connect() as connection:
@@ -139,13 +148,27 @@ def test_a_long_answer_in_many_pieces_is_no_silence(engine: Engine, monkeypatch:
 def test_work_on_whole_tables_may_take_long_and_what_comes_after_it_may_not(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.db.engine.SILENCE", 0.5)
-    monkeypatch.setattr(patient.PatientConnection, "silence", 0.5)
-    slow = text("SELECT pg_sleep(2)")
+    pace = 1.0
+
+    def clock() -> float:
+        return pace * time.monotonic()
+
+    def sleep(connection: Connection) -> None:
+        """Two seconds, which seem minutes."""
+        nonlocal pace
+        pace = 120.0
+        try:
+            connection.execute(text("SELECT pg_sleep(2)"))
+        finally:
+            pace = 1.0
+
+    monkeypatch.setattr(patient, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("app.db.engine.SILENCE", 60.0)
+    monkeypatch.setattr(patient.PatientConnection, "silence", 60.0)
 
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 1000"))
         without_limits(connection)
-        connection.execute(slow)
+        sleep(connection)
     with pytest.raises(OperationalError), engine.begin() as connection:
-        connection.execute(slow)
+        sleep(connection)
