@@ -62,7 +62,7 @@ async def _asked_twice_of_a_server_that_closes() -> Taken:
         asked = Asked(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "/")
         for _ in range(2):
             await ask(asked, "get", 0.0, taken, idle)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 await idle[-1][0].read()  # until the server has closed it
         idle.pop()[1].close()
     return taken

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx2
 
 from mixsd.cli.child import free_port
-from tests.e2e.slow import SLOW_IN
+from tests.e2e.slow import HOLDS_AT, SLOW_IN
 
 Json = dict[str, Any]
 
@@ -25,11 +25,11 @@ ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "HF_ENDPOINT": "http://127.0.0.1:9",
     "MIXSD_HEARTBEAT": "0.5",
-    "MIXSD_LEASE": "15",
+    "MIXSD_LEASE": "60",
     "MIXSD_SWEEP": "0.3",
     "MIXSD_HINT": "1",
     "MIXSD_IDLE_POLL": "0.1",
-    "MIXSD_GRACE": "20",
+    "MIXSD_GRACE": "300",
     "MIXSD_SUPERVISION_CACHE": "",
     "MIXSD_CHECKPOINT": "0",
     "MIXSD_TESTING": "1",
@@ -113,7 +113,7 @@ class Service:
 
     def __init__(self, url: str, log: Path) -> None:
         self.url = url
-        self._http = httpx2.Client(base_url=url, timeout=120)
+        self._http = httpx2.Client(base_url=url, timeout=300)
         self._log = log
 
     def call(self, method: str, path: str, *, status: int = 200, **options: Any) -> httpx2.Response:
@@ -125,8 +125,9 @@ class Service:
         found: Json = self.call("GET", path, params=query).json()
         return found
 
-    def submit(self, *, slow_in: str = "", **changes: Any) -> str:
-        request = a_request(**changes, metadata={SLOW_IN: slow_in})
+    def submit(self, *, slow_in: str = "", holds_at: str = "", **changes: Any) -> str:
+        """Create a job; see `tests.e2e.slow` for what it does besides."""
+        request = a_request(**changes, metadata={SLOW_IN: slow_in, HOLDS_AT: holds_at})
         answer = self.call("POST", "/jobs", status=202, json=request)
         job_id: str = answer.json()["id"]
         assert answer.headers["Location"] == f"/jobs/{job_id}"
@@ -181,7 +182,7 @@ class Service:
         return Outcome(self.call("GET", f"/jobs/{job_id}/supervision").content, weights)
 
     def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 400
         while True:
             assert process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()

@@ -16,8 +16,14 @@ from worker.pipeline import run_pipeline
 SLOW_IN: Final = "slow-in"
 """Name of the metadata that holds the phases, separated by commas."""
 
+HOLDS_AT: Final = "holds-at"
+"""Name of the metadata with moments, separated by commas, at each of which the job waits once until its
+process is told to stop, or is killed: `training:3@1` is after three steps of its first attempt or later
+in that phase. So a test reaches it there, however slow the test itself is."""
+
 _ENTERING: Final = 2.0
 _STEP: Final = 0.3
+_LOOK: Final = 0.1
 
 
 class _Slow:
@@ -25,7 +31,10 @@ class _Slow:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._phases = control.job().labels.get(SLOW_IN, "").split(",")
+        labels = control.job().labels
+        self._phases = labels.get(SLOW_IN, "").split(",")
+        self._held = ""
+        self._holds = [hold for hold in labels.get(HOLDS_AT, "").split(",") if hold]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._control, name)
@@ -39,6 +48,24 @@ class _Slow:
         if phase in self._phases:
             time.sleep(_STEP)
         self._control.progress(phase, done, total, unit)
+        while self._is_held(phase, done):
+            time.sleep(_LOOK)
+            self._control.progress(phase, done, total, unit)
+
+    def _is_held(self, phase: Phase, done: int) -> bool:
+        for hold in self._holds:
+            moment, _, attempt = hold.partition("@")
+            where, _, after = moment.partition(":")
+            if (where, int(attempt)) != (phase, self._control.attempt) or done < int(after):
+                continue
+            if hold == self._held:
+                return True
+            marker = self._control.folder / f"held-{moment}-{attempt}".replace(":", "-")
+            if not marker.exists():
+                marker.touch()
+                self._held = hold
+                return True
+        return False
 
 
 def run(control: Control, settings: Settings, store: ArtifactStore) -> None:

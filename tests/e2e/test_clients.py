@@ -38,7 +38,7 @@ def test_a_generated_client_goes_the_whole_way(
 ) -> None:
     monkeypatch.syspath_prepend(str(generated))
     models: Any = importlib.import_module(f"{PACKAGE}.models")
-    with importlib.import_module(PACKAGE).Client(base_url=service.url, timeout=60.0) as client:
+    with importlib.import_module(PACKAGE).Client(base_url=service.url, timeout=300.0) as client:
         _go_the_whole_way(models, client)
 
 

@@ -23,7 +23,7 @@ def until_saved(service: Service, job_id: str, count: int) -> None:
 def test_a_job_that_is_paused_while_it_generates_and_trains_makes_the_same_adapter(
     service: Service, expected: Outcome
 ) -> None:
-    job_id = service.submit(slow_in="generating,training", **FIRST)
+    job_id = service.submit(holds_at="generating:1@1,training:3@1", **FIRST)
 
     service.until_in(job_id, "generating")
     assert paused(service, job_id)["allowed_actions"] == ["cancel", "resume"]
@@ -50,7 +50,7 @@ def test_a_job_that_is_paused_while_it_generates_and_trains_makes_the_same_adapt
 def test_a_cancelled_job_goes_on_when_it_is_retried_and_does_all_anew_if_it_shall(
     service: Service, expected: Outcome
 ) -> None:
-    job_id = service.submit(slow_in="training", **FIRST)
+    job_id = service.submit(holds_at="training:3@1,training:6@2", **FIRST)
     for body in ({"from": "checkpoint"}, {"from": "start"}):
         before = len(service.steps_saved(job_id))
         until_saved(service, job_id, before + 2)

@@ -22,6 +22,15 @@ def texts_by_claim(folder: Path, job_id: str) -> list[int]:
     return [found[fence] for fence in sorted(found)]
 
 
+def end_leases(folder: Path) -> None:
+    """Let time pass until nobody holds a job any more."""
+    engine = create_engine(f"sqlite:///{folder}/mixsd.db")
+    with engine.begin() as connection:
+        owned = "UPDATE jobs SET lease_expires_at = '2020-01-01 00:00:00' WHERE lease_owner IS NOT NULL"
+        connection.execute(text(owned))
+    engine.dispose()
+
+
 def attempts_of(service: Service, job_id: str, kind: str, phase: str) -> list[int]:
     events = service.events(job_id)
     return [event["attempt"] for event in events if (event["type"], event["phase"]) == (kind, phase)]
@@ -61,16 +70,17 @@ def test_a_machine_that_fails_and_one_that_is_shut_down_lose_nothing(
 ) -> None:
     environment = {**models, "MIXSD_DATA_DIR": str(tmp_path)}
     with serving("up", environment, tmp_path) as (service, process):
-        job_id = service.submit(slow_in="generating,training")
+        job_id = service.submit(holds_at="generating:1@1,training:3@2")
         service.until(job_id, lambda job: job["progress"] and job["phase"] == "generating")
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(timeout=120)
+        process.wait(timeout=300)
+    end_leases(tmp_path)
 
     with serving("up", environment, tmp_path) as (service, process):
         job = service.until(job_id, lambda _: len(service.steps_saved(job_id)) >= 2)
         assert (job["status"], job["attempt"], job["phase"]) == ("running", 2, "training")
         process.terminate()
-        assert process.wait(timeout=120) == 0
+        assert process.wait(timeout=300) == 0
 
     with serving("up", environment, tmp_path) as (service, _):
         job = service.succeeded(job_id)

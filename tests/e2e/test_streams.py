@@ -32,7 +32,7 @@ def test_a_restart_ends_streams_at_once_and_costs_no_event(tmp_path: Path) -> No
             assert numbers(said, last=2) == [2]
             process.terminate()
             assert [message.id for message in said] == []  # ended, and not broken off after a while
-        process.wait(timeout=60)
+        process.wait(timeout=300)
         happens("job.warning")
 
     with serving("api", environment, tmp_path) as (service, _):

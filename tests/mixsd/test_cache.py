@@ -247,7 +247,7 @@ def test_a_file_that_somebody_holds_gives_what_it_can_and_costs_one_warning(
 
 def test_a_full_disk_costs_one_warning_and_what_was_kept_stays(file: Path) -> None:
     done = subprocess.run(
-        python(FULL, str(file), KEPT.to_line()), capture_output=True, text=True, timeout=60, check=False
+        python(FULL, str(file), KEPT.to_line()), capture_output=True, text=True, timeout=300, check=False
     )
 
     assert done.returncode == 0, done.stderr
@@ -278,7 +278,7 @@ def test_several_processes_make_and_fill_one_file_at_once(file: Path) -> None:
         assert writer.stdin is not None
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    said = [writer.communicate(timeout=120)[1] for writer in writers]
+    said = [writer.communicate(timeout=300)[1] for writer in writers]
 
     assert said == [""] * 4
     assert [writer.returncode for writer in writers] == [0] * 4

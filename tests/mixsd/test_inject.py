@@ -279,7 +279,7 @@ def mixsd(*arguments: str, cwd: Path, cache: Path) -> subprocess.CompletedProces
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

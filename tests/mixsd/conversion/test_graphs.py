@@ -194,7 +194,7 @@ def listener() -> Iterator[tuple[str, list[bytes]]]:
     yield f"http://127.0.0.1:{server.getsockname()[1]}/c.jsonld", asked
     server.shutdown(socket.SHUT_RDWR)
     server.close()
-    thread.join(timeout=30)
+    thread.join(timeout=300)
 
 
 def pointing(address: str) -> dict[str, Any]:

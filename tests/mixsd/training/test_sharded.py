@@ -332,7 +332,7 @@ def test_a_process_that_dies_in_the_middle_of_a_pass_is_noticed(tiny_cache: Path
         for rank in range(2)
     ]
     try:
-        errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+        errors = [process.communicate(timeout=300)[1].decode() for process in processes]
     finally:
         for process in processes:
             process.kill()

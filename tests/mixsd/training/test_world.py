@@ -92,7 +92,7 @@ def together(cache: Path, folder: Path, name: str, size: int = 2, **options: Any
     ]
     try:
         for process in processes:
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors.decode()
     finally:
         for process in processes:
