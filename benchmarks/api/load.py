@@ -28,7 +28,7 @@ class Asked:
 
 
 def latencies(asked: Asked, *, connections: int, seconds: float) -> list[float]:
-    """Return how many seconds each answer took, of all that began within `seconds`.
+    """Return how many seconds each answer took, of all that began within `seconds`; at least one each.
 
     Raises:
         RuntimeError: An answer was none of 2xx.
@@ -45,9 +45,9 @@ async def _load(asked: Asked, connections: int, seconds: float) -> list[float]:
 async def _connection(asked: Asked, end: float) -> list[float]:
     address = urlsplit(asked.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    raw, taken = asked.raw(), []
+    raw, taken = asked.raw(), list[float]()
     try:
-        while (begun := time.perf_counter()) < end:
+        while (begun := time.perf_counter()) < end or not taken:
             writer.write(raw)
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
