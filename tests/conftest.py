@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, delete, make_url, text
 
 import migrations
@@ -15,9 +15,13 @@ from app.db.engine import Database, make_engine
 from app.projects.models import DEFAULT_PROJECT, Project
 from app.tables import Base
 from tests import servers
+from tests.unhurried import unhurried
 
-settings.register_profile("new", deadline=None)  # a slow machine is no failure
-settings.register_profile("same", deadline=None, derandomize=True)  # what passed once passes again
+settings.register_profile(  # a slow machine is no failure
+    "new", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+# What passed once passes again.
+settings.register_profile("same", settings.get_profile("new"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "new"))
 
 LONGEST = ("tests/real/", "tests/e2e/", "tests/faults/", "tests/documents/", "tests/model/")
@@ -93,7 +97,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'test.db'}"
     else:
         url = request.getfixturevalue("postgres_url")
-    engine = make_engine(url)
+    engine = unhurried(make_engine(url))
     migrations.upgrade(engine)
     yield engine
     engine.dispose()

@@ -95,7 +95,7 @@ def test_the_steps_of_a_job_run_as_they_stand(tmp_path: Path) -> None:
 
     with running(fake) as url:
         script = block.replace("http://127.0.0.1:8000", url).replace("sleep 2", "sleep 0.1")
-        subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, check=True, timeout=60)
+        subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, check=True, timeout=600)
 
     assert fake.uploads == [b"{}\n"]
     assert fake.requests[0]["fact_set_id"] == "fset_1"

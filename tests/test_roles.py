@@ -20,6 +20,7 @@ from app.queue import NullDispatcher
 from app.settings import AuthMode, Settings
 from app.storage import LocalStore
 from tests.app.keys import a_client, a_key
+from tests.unhurried import unhurried
 from tests.worker.rig import Rig
 from worker.sweeper import Sweeper
 
@@ -35,7 +36,8 @@ class Roles:
         self._url = make_url(server)
         self._server = create_engine(server, isolation_level="AUTOCOMMIT")
         self._on_server(f"CREATE DATABASE {self.name}")
-        self.owner = make_engine(self._url.set(database=self.name).render_as_string(hide_password=False))
+        owner = self._url.set(database=self.name)
+        self.owner = unhurried(make_engine(owner.render_as_string(hide_password=False)))
         migrations.upgrade(self.owner)
         self.apply()
         for kind in ("api", "worker"):
@@ -62,7 +64,7 @@ class Roles:
         self._server.dispose()
 
     def _as(self, kind: str) -> Engine:
-        return make_engine(self.url(kind))
+        return unhurried(make_engine(self.url(kind)))
 
     def _on_server(self, statement: str) -> None:
         with self._server.connect() as connection:
@@ -85,9 +87,9 @@ def settings_for(roles: Roles, kind: str, folder: Path) -> Settings:
         auth=AuthMode.REQUIRED,
         rate_limit=0,
         heartbeat=timedelta(seconds=0.3),
-        lease=timedelta(seconds=10),
+        lease=timedelta(minutes=10),
         idle_poll=timedelta(seconds=0.2),
-        grace=timedelta(seconds=5),
+        grace=timedelta(seconds=120),
     )
 
 

@@ -28,6 +28,7 @@ from app.storage import LocalStore
 from tests.app.conftest import ListeningDispatcher
 from tests.app.published import a_published_job, another_project
 from tests.factories import NOW, a_fact_set, a_job, the_job
+from tests.unhurried import unhurried
 
 KEY = {"Idempotency-Key": "order 66"}
 REPLAYED = "Idempotency-Replayed"
@@ -322,7 +323,7 @@ def test_a_request_that_comes_while_the_first_is_carried_out_is_told_to_wait(
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
 def test_so_it_is_by_another_process(client: TestClient, client_of: BuildClient, database: Database) -> None:
-    engine = make_engine(database.engine.url.render_as_string(hide_password=False))
+    engine = unhurried(make_engine(database.engine.url.render_as_string(hide_password=False)))
     other = client_of(Database(engine))
     seen: list[httpx2.Response] = []
 
@@ -347,7 +348,7 @@ def test_the_key_of_a_process_that_died_is_free_at_once(database: Database) -> N
             assert not take(session)
             assert take(session, "other")
         dying.connection().invalidate()  # the connection is closed, and nothing is said
-    until = time.monotonic() + 60  # the server sees it when it next gets the processor
+    until = time.monotonic() + 120  # the server sees it when it next gets the processor
     while time.monotonic() < until:
         with database.begin() as session:
             if take(session):
@@ -361,7 +362,8 @@ def test_of_twenty_racing_clients_one_makes_the_job_and_all_learn_of_it(
     client_of: BuildClient, database: Database, processes: int
 ) -> None:
     engines = [
-        make_engine(database.engine.url.render_as_string(hide_password=False)) for _ in range(processes)
+        unhurried(make_engine(database.engine.url.render_as_string(hide_password=False)))
+        for _ in range(processes)
     ]
     apis = [client_of(Database(engine)) for engine in engines]
     for api in apis:  # FastAPI builds a route at its first use, and not safely in many threads

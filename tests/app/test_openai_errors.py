@@ -17,6 +17,7 @@ from app.storage import LocalStore
 from tests.app.conversations import BASE, JOBS, URL, a_file, a_line, error_of, jsonl, upload
 from tests.app.keys import a_client, a_key
 from tests.app.published import a_published_job
+from tests.factories import NOW
 
 
 def test_models_are_base_models_and_adapters_and_only_those_are_deleted(
@@ -91,7 +92,7 @@ def test_keys_scopes_and_rates_are_told_of_in_that_shape_too(
     database: Database, store: LocalStore, settings: Settings
 ) -> None:
     asking = settings.model_copy(update={"auth": AuthMode.REQUIRED, "rate_limit": 2})
-    api = build_app(database, store, NullDispatcher(), asking)
+    api = build_app(database, store, NullDispatcher(), asking, lambda: NOW)  # within one minute
     reader = a_client(api, a_key(database, scopes=[Scope.READ]).secret)
 
     stranger = a_client(api, address="10.0.0.2").get(f"{URL}/models")

@@ -214,6 +214,14 @@ def own(client: TestClient) -> ProjectId:
     return ProjectId(client.get("/quota").json()["project_id"])
 
 
+@pytest.fixture
+def at_ten(database: Database, store: LocalStore, settings: Settings) -> tuple[Database, TestClient]:
+    """The database where it is ten in the morning and stays so, and a client: a test is of one day."""
+    still = Database(database.engine, clock=lambda: NOW)
+    api = build_app(still, store, ListeningDispatcher(), settings)
+    return still, a_client(api, a_key(still, "search").secret)
+
+
 def refused(client: TestClient) -> tuple[str, int]:
     """Submit a job that is one too many. Returns the quota, and after how long to come again."""
     answer = client.post("/jobs", json={**REQUEST, "facts": FACTS})
@@ -270,8 +278,9 @@ def test_clients_that_come_at_once_never_queue_more_than_the_limit(
 
 
 def test_a_day_that_is_used_up_is_refused_until_midnight(
-    client: TestClient, own: ProjectId, database: Database
+    at_ten: tuple[Database, TestClient], own: ProjectId
 ) -> None:
+    database, client = at_ten
     with database.begin() as session:
         now = database.now(session)
         quotas.begin_span(session, JobId("job_1"), own, 1, quotas.day_of(now) - timedelta(seconds=50))
@@ -312,8 +321,9 @@ def test_settings_are_the_defaults(database: Database, store: LocalStore, settin
 
 
 def test_usage_is_counted_for_the_project_alone(
-    client: TestClient, own: ProjectId, database: Database, store: LocalStore
+    at_ten: tuple[Database, TestClient], own: ProjectId, store: LocalStore
 ) -> None:
+    database, client = at_ten
     a_published_job(database, store)
     published = a_published_job(database, store, project_id=own)
     a_job_of(database, own)

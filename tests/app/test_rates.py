@@ -37,9 +37,15 @@ def seconds() -> Seconds:
     return Seconds()
 
 
+@pytest.fixture
+def patient_redis(redis_url: str) -> str:
+    """The address of a Redis that is waited for: one that was held up for a moment is not left out."""
+    return f"{redis_url}?socket_timeout=300&socket_connect_timeout=300"
+
+
 @pytest.fixture(params=["memory", "redis"])
 def limiter(request: pytest.FixtureRequest, seconds: Seconds) -> Iterator[RateLimiter]:
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
+    url = request.getfixturevalue("patient_redis") if request.param == "redis" else None
     limiter = RateLimiter(3, url, seconds)
     yield limiter
     limiter.close()
@@ -69,15 +75,15 @@ def test_more_than_the_limit_is_refused_until_the_minute_is_over(
     assert limiter.hit("a") is not None
 
 
-def test_processes_count_together_in_redis(redis_url: str, seconds: Seconds) -> None:
-    limiters = [RateLimiter(3, redis_url, seconds) for _ in range(2)]
+def test_processes_count_together_in_redis(patient_redis: str, seconds: Seconds) -> None:
+    limiters = [RateLimiter(3, patient_redis, seconds) for _ in range(2)]
 
     for limiter in (*limiters, limiters[0]):
         limiter.hit("c")
 
     with pytest.raises(RateLimitedError):
         limiters[1].hit("c")
-    with Redis.from_url(redis_url) as client:
+    with Redis.from_url(patient_redis) as client:
         (key,) = client.keys("*:c/*")
         assert key.startswith(b"mixsd:rate:")
         assert 0 < client.ttl(key) <= 60
@@ -172,9 +178,9 @@ def test_without_keys_addresses_are_counted(
 
 @pytest.mark.parametrize("url", [NOBODY, None])
 def test_the_api_answers_with_redis_and_without(
-    database: Database, store: LocalStore, settings: Settings, redis_url: str, url: str | None
+    database: Database, store: LocalStore, settings: Settings, patient_redis: str, url: str | None
 ) -> None:
-    api = an_api(database, store, settings, redis_url=url or redis_url)
+    api = an_api(database, store, settings, redis_url=url or patient_redis)
     with a_client(api, a_key(database).secret) as client:
         statuses = [client.get("/jobs").status_code for _ in range(5)]
 

@@ -4,7 +4,7 @@ import select
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +40,7 @@ ENVIRONMENT: Final = {
     "MIXSD_TRUSTED_PROXIES": '["10.9.9.9"]',
     "MIXSD_HEARTBEAT": "10",
     "MIXSD_LEASE": "60",
+    "MIXSD_REQUEST_TIMEOUT": "120",
 }
 
 _HELD: Final = {"lease_owner": "w", "lease_expires_at": NOW, "heartbeat_at": NOW}
@@ -133,7 +134,7 @@ def assert_problem(headers: Mapping[str, str], problem: Any, status: int, code: 
     assert len(problem.get("errors", [])) <= 1000
 
 
-def exchange(target: Target, *parts: bytes, patience: float = 30) -> tuple[int, bytes]:
+def exchange(target: Target, *parts: bytes, patience: float = 120) -> tuple[int, bytes]:
     """Send bytes as they are and read until the server closes; return status and all that it said.
 
     The rest is not sent once it has answered. A server that neither answers nor closes within
@@ -141,15 +142,14 @@ def exchange(target: Target, *parts: bytes, patience: float = 30) -> tuple[int, 
     """
     with socket.create_connection(("127.0.0.1", target.port), timeout=patience) as wire:
         said = b""
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has answered and hung up
             for part in parts:
                 wire.sendall(part)
                 if select.select([wire], [], [], 0.05 if len(part) > 10_000 else 0)[0]:
                     break  # it has answered; what is sent after that would cost us the answer
+        with suppress(ConnectionResetError):
             while piece := wire.recv(65536):
                 said += piece
-        except (BrokenPipeError, ConnectionResetError):
-            pass
     status = int(said[9:12]) if said.startswith(b"HTTP/1.1 ") else 0
     return status, said
 
@@ -185,7 +185,10 @@ def bad_input_target(folder: Path, **environment: str) -> Iterator[Target]:
     told = {**ENVIRONMENT, "MIXSD_DATA_DIR": str(folder), **environment}
     with (
         serving("api", told, folder) as (service, process),
-        httpx2.Client(base_url=service.url, timeout=60) as http,
+        # Each request has a connection of its own: one that rests may be closed while it is used again.
+        httpx2.Client(
+            base_url=service.url, timeout=120, limits=httpx2.Limits(max_keepalive_connections=0)
+        ) as http,
     ):
         yield Target(service.url, process, folder / "service.log", keys, ids, http)
 

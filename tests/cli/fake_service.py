@@ -6,6 +6,7 @@ Runs in the test's process (`running`), or as `python -m tests.cli.fake_service 
 
 import io
 import json
+import socket
 import sys
 import tarfile
 import threading
@@ -17,8 +18,6 @@ from typing import Any, Final
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-
-from mixsd.cli.child import free_port
 
 JOB: Final = "job_1"
 UNITS: Final = {"preparing": "files", "generating": "facts", "training": "steps"}
@@ -221,17 +220,17 @@ def an_archive(*names: str) -> bytes:
 @contextmanager
 def running(fake: FakeService, app: FastAPI | None = None) -> Iterator[str]:
     """Serve the fake, or `app` with more of it, on a free port of this machine and give its URL."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app or create_app(fake), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        server = uvicorn.Server(uvicorn.Config(app or create_app(fake), log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 if __name__ == "__main__":

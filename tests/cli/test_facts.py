@@ -1,15 +1,12 @@
 """`mixsd facts`: the report of the service without a service, and files sent to a real one."""
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 from typer.testing import CliRunner
 
 import migrations
@@ -20,8 +17,8 @@ from app.queue import NullDispatcher
 from app.settings import Settings
 from app.storage import LocalStore
 from mixsd.cli import cli
-from mixsd.cli.child import free_port
 from mixsd.intake.formats import Format, media_type_of
+from tests.app.listening import listening
 from tests.mixsd.intake.files import WRITERS
 
 runner = CliRunner()
@@ -43,15 +40,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     engine = make_engine(settings.database)
     migrations.upgrade(engine)
     app = build_app(Database(engine), LocalStore(folder / "artifacts"), NullDispatcher(), settings)
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with listening(app) as url:
+        yield url
 
 
 def a_file(folder: Path, kind: Format, *facts: dict[str, Any]) -> str:
@@ -139,7 +129,7 @@ def test_a_file_of_another_project_is_converted_and_pushed_in_one_step(tmp_path:
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "chats.json, entry 2: `messages` must end with what the assistant answers" in refused.stderr
     assert pushed.exit_code == 0, pushed.output
-    facts = httpx2.get(f"{service}/fact-sets/{pushed.stdout.strip()}/facts").json()["data"]
+    facts = httpx2.get(f"{service}/fact-sets/{pushed.stdout.strip()}/facts", timeout=120).json()["data"]
     assert [(fact["question"], fact["answer"]) for fact in facts] == [("Who rules Ebra?", "Oda Tolm")]
     assert unknown.exit_code == 2
 

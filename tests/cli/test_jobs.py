@@ -384,7 +384,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(url: str, fake: FakeRemote) -
         while fake.polls < -998 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=120)
 
     assert (process.returncode, stdout) == (130, "")
     assert f"the job goes on. `mixsd jobs watch {JOB}` takes it up again" in stderr

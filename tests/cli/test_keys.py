@@ -136,7 +136,7 @@ def test_with_a_key_or_an_explicit_setting_it_does(
         )
     try:
         with httpx2.Client(
-            base_url=f"http://127.0.0.1:{port}", timeout=60, transport=httpx2.HTTPTransport(retries=8)
+            base_url=f"http://127.0.0.1:{port}", timeout=120, transport=httpx2.HTTPTransport(retries=9)
         ) as http:
             assert http.get("/healthz").status_code == 200
             assert http.get("/jobs", headers=headers).status_code == answer

@@ -1,0 +1,38 @@
+"""Connections to Postgres for tests that are not about its silence.
+
+A service gives up on a server that is silent for some seconds, and on a client that is. On a busy machine
+any process may stand still for longer, and no test may fail of that.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import QueuePool
+
+LONG: Final = 300
+"""Seconds."""
+
+_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+
+def unhurried(engine: Engine) -> Engine:
+    """Have the engine, which has no connection yet, wait long wherever it waits. Returns it."""
+    if engine.dialect.name != "postgresql":
+        return engine
+
+    @event.listens_for(engine, "do_connect", insert=True)
+    def _connect(_: object, __: object, ___: object, options: Any) -> None:
+        options["connect_timeout"] = LONG
+        options["options"] = " ".join(f"-c {limit}={LONG * 1000}" for limit in _LIMITS)
+
+    @event.listens_for(engine, "connect", insert=True)
+    def _made(connection: Any, _: object) -> None:
+        connection.silence = LONG
+
+    @event.listens_for(engine, "checkout")
+    def _taken(connection: Any, *_: object) -> None:
+        connection.silence = LONG
+
+    assert isinstance(engine.pool, QueuePool)
+    engine.pool._timeout = LONG  # noqa: SLF001  there is no other way once it is made
+    return engine
