@@ -9,6 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Engine, event
 from sqlalchemy.pool import QueuePool
 
+from app.db.patient import PatientConnection
+
 LONG: Final = 300
 """Seconds."""
 
@@ -20,19 +22,19 @@ def unhurried(engine: Engine) -> Engine:
     if engine.dialect.name != "postgresql":
         return engine
 
-    @event.listens_for(engine, "do_connect", insert=True)
-    def _connect(_: object, __: object, ___: object, options: Any) -> None:
-        options["connect_timeout"] = LONG
-        options["options"] = " ".join(f"-c {limit}={LONG * 1000}" for limit in _LIMITS)
+    arguments, options = engine.dialect.create_connect_args(engine.url)
+    limits = " ".join(f"-c {limit}={LONG * 1000}" for limit in _LIMITS)
+    waits = {**options, "connect_timeout": LONG, "options": limits}
+
+    def connect() -> Any:
+        return PatientConnection.connect(*arguments, **waits)
 
     @event.listens_for(engine, "connect", insert=True)
-    def _made(connection: Any, _: object) -> None:
-        connection.silence = LONG
-
     @event.listens_for(engine, "checkout")
-    def _taken(connection: Any, *_: object) -> None:
+    def _be_patient(connection: Any, *_: object) -> None:
         connection.silence = LONG
 
-    assert isinstance(engine.pool, QueuePool)
-    engine.pool._timeout = LONG  # noqa: SLF001  there is no other way once it is made
+    pool = engine.pool
+    assert isinstance(pool, QueuePool)
+    pool._creator, pool._timeout = connect, LONG  # noqa: SLF001  there is no other way once it is made
     return engine
