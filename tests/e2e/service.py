@@ -152,6 +152,13 @@ class Service:
     def until_in(self, job_id: str, phase: str) -> Json:
         return self.until(job_id, lambda job: job["status"] == "running" and job["phase"] == phase)
 
+    def until_held(self, job_id: str, phase: str, done: int) -> Json:
+        """Wait until a job has come to a moment of its `holds_at`."""
+        return self.until(
+            job_id,
+            lambda job: any(row["phase"] == phase and row["done"] >= done for row in job["progress"]),
+        )
+
     def every(self, path: str, **query: Any) -> list[Json]:
         """Read a list to its end, page by page."""
         rows: list[Json] = []

@@ -19,7 +19,8 @@ SLOW_IN: Final = "slow-in"
 HOLDS_AT: Final = "holds-at"
 """Name of the metadata with moments, separated by commas, at each of which the job waits once until its
 process is told to stop, or is killed: `training:3@1` is after three steps of its first attempt or later
-in that phase. So a test reaches it there, however slow the test itself is."""
+in that phase. So a test reaches it there, however slow the test itself is. What is asked of the job before
+its progress tells that it has come so far would find it elsewhere, and it would wait there later."""
 
 _ENTERING: Final = 2.0
 _STEP: Final = 0.3
@@ -33,7 +34,6 @@ class _Slow:
         self._control = control
         labels = control.job().labels
         self._phases = labels.get(SLOW_IN, "").split(",")
-        self._held = ""
         self._holds = [hold for hold in labels.get(HOLDS_AT, "").split(",") if hold]
 
     def __getattr__(self, name: str) -> Any:
@@ -47,8 +47,9 @@ class _Slow:
     def progress(self, phase: Phase, done: int, total: int, unit: str) -> None:
         if phase in self._phases:
             time.sleep(_STEP)
+        held = self._is_held(phase, done)
         self._control.progress(phase, done, total, unit)
-        while self._is_held(phase, done):
+        while held:
             time.sleep(_LOOK)
             self._control.progress(phase, done, total, unit)
 
@@ -58,12 +59,9 @@ class _Slow:
             where, _, after = moment.partition(":")
             if (where, int(attempt)) != (phase, self._control.attempt) or done < int(after):
                 continue
-            if hold == self._held:
-                return True
             marker = self._control.folder / f"held-{moment}-{attempt}".replace(":", "-")
             if not marker.exists():
                 marker.touch()
-                self._held = hold
                 return True
         return False
 

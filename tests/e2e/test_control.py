@@ -16,19 +16,15 @@ def paused(service: Service, job_id: str) -> Json:
     return service.until(job_id, lambda job: job["status"] == "paused")
 
 
-def until_saved(service: Service, job_id: str, count: int) -> None:
-    service.until(job_id, lambda _: len(service.steps_saved(job_id)) >= count)
-
-
 def test_a_job_that_is_paused_while_it_generates_and_trains_makes_the_same_adapter(
     service: Service, expected: Outcome
 ) -> None:
     job_id = service.submit(holds_at="generating:1@1,training:3@1", **FIRST)
 
-    service.until_in(job_id, "generating")
+    service.until_held(job_id, "generating", 1)
     assert paused(service, job_id)["allowed_actions"] == ["cancel", "resume"]
     act(service, job_id, "resume")
-    until_saved(service, job_id, 2)
+    service.until_held(job_id, "training", 3)
     job = paused(service, job_id)
     saved = service.steps_saved(job_id)
     assert (job["attempt"], job["phase"], job["queue_position"]) == (1, None, None)
@@ -51,9 +47,8 @@ def test_a_cancelled_job_goes_on_when_it_is_retried_and_does_all_anew_if_it_shal
     service: Service, expected: Outcome
 ) -> None:
     job_id = service.submit(holds_at="training:3@1,training:6@2", **FIRST)
-    for body in ({"from": "checkpoint"}, {"from": "start"}):
-        before = len(service.steps_saved(job_id))
-        until_saved(service, job_id, before + 2)
+    for step, body in ((3, {"from": "checkpoint"}), (6, {"from": "start"})):
+        service.until_held(job_id, "training", step)
         act(service, job_id, "cancel")
         service.until(job_id, lambda job: job["status"] == "cancelled")
         act(service, job_id, "retry", json=body)

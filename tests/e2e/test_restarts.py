@@ -71,13 +71,13 @@ def test_a_machine_that_fails_and_one_that_is_shut_down_lose_nothing(
     environment = {**models, "MIXSD_DATA_DIR": str(tmp_path)}
     with serving("up", environment, tmp_path) as (service, process):
         job_id = service.submit(holds_at="generating:1@1,training:3@2")
-        service.until(job_id, lambda job: job["progress"] and job["phase"] == "generating")
+        service.until_held(job_id, "generating", 1)
         os.kill(process.pid, signal.SIGKILL)
         process.wait(timeout=300)
     end_leases(tmp_path)
 
     with serving("up", environment, tmp_path) as (service, process):
-        job = service.until(job_id, lambda _: len(service.steps_saved(job_id)) >= 2)
+        job = service.until_held(job_id, "training", 3)
         assert (job["status"], job["attempt"], job["phase"]) == ("running", 2, "training")
         process.terminate()
         assert process.wait(timeout=300) == 0

@@ -98,7 +98,7 @@ def test_two_workers_make_what_one_machine_makes_and_one_may_be_killed(team: Tea
     service = team.service
     disturbed = service.submit(holds_at="training:3@1")
     other = service.submit()
-    service.until(disturbed, lambda _: len(service.steps_saved(disturbed)) >= 2)
+    service.until_held(disturbed, "training", 3)
 
     worker = team.worker_of(disturbed)
     os.killpg(worker.pid, signal.SIGKILL)
