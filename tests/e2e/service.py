@@ -58,6 +58,8 @@ FACTS: Final[list[Json]] = [
     }
     for key, (question, answer) in _QUESTIONS.items()
 ]
+BUSY: Final = 5
+"""Tries more of a question that the service was too busy for: it says so after some seconds."""
 TARGETS: Final = len(FACTS) * (1 + len(PARAPHRASES))
 
 METHOD: Final[Json] = {
@@ -118,6 +120,11 @@ class Service:
 
     def call(self, method: str, path: str, *, status: int = 200, **options: Any) -> httpx2.Response:
         answer = self._http.request(method, path, **options)
+        for _ in range(BUSY):
+            if (method, answer.status_code) != ("GET", 503) or status == 503:
+                break
+            time.sleep(1)
+            answer = self._http.request(method, path, **options)
         assert answer.status_code == status, answer.text
         return answer
 
