@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, make_url, update
+from sqlalchemy import create_engine, make_url
 
 import migrations
 from app.db.engine import Database, make_engine
@@ -17,7 +17,7 @@ from app.jobs.models import Job
 from app.jobs.states import JobStatus
 from app.settings import Settings
 from tests.servers import OwnPostgres, OwnRedis, own_postgres, own_redis
-from tests.worker.rig import TESTING, Rig, runner_of
+from tests.worker.rig import TESTING, Rig
 from worker.child import environment_for
 from worker.supervisor import Supervisor
 from worker.transactions import TRANSIENT
@@ -53,18 +53,6 @@ class FaultRig(Rig):
 
     def until_status(self, job_id: JobId, status: JobStatus, seconds: float = 300) -> Job:
         return super().until_status(job_id, status, seconds)
-
-    def runner_under(self, worker: int) -> int:
-        """Wait until a worker has a runner, and return the process id of that."""
-        self.until(lambda: Path(f"/proc/{worker}/task/{worker}/children").read_text().split())
-        return runner_of(worker)
-
-    def end_lease(self, job_id: JobId) -> None:
-        """Let time pass until the lease is over, if somebody holds the job."""
-        with self.database.begin() as session:
-            ended = self.database.now(session) - timedelta(seconds=1)
-            owned = update(Job).where(Job.id == job_id, Job.lease_owner.is_not(None))
-            session.execute(owned.values(lease_expires_at=ended))
 
     def environment(self) -> dict[str, str]:
         return environment_for(self.settings, {**os.environ, **MISBEHAVING})

@@ -98,7 +98,7 @@ def test_owners_stop_before_their_lease_is_over_while_the_database_is(
 
     with own_rig.sweeping(), own_rig.worker() as worker:
         own_rig.until_phase(job_id, Phase.TRAINING)
-        its_runner = own_rig.runner_under(worker.pid)
+        its_runner = own_rig.until_runner(worker.pid)
         own_rig.relabel(job_id, pace=0.3)
         if trouble == "down":
             own_server.stop()

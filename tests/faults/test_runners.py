@@ -44,14 +44,14 @@ def test_a_frozen_runner_under_a_worker_that_lives_is_ended_and_its_job_goes_on(
 
     with rig.worker() as worker:
         rig.until_phase(job_id, Phase.TRAINING)
-        runner = rig.runner_under(worker.pid)
+        runner = rig.until_runner(worker.pid)
         rig.relabel(job_id)
         kill_group(runner, signal.SIGSTOP)
         rig.until(lambda: not is_alive(runner))
         rig.until(lambda: losses(rig, job_id))
     assert set(losses(rig, job_id)) == {"stalled"}
 
-    rig.end_lease(job_id)  # the worker may have begun once more
+    rig.expire(job_id)  # the worker may have begun once more
     rig.settings = rig.settings.model_copy(update={"stall": timedelta(minutes=10)})
     with rig.sweeping(), rig.working():
         rig.until_status(job_id, JobStatus.SUCCEEDED)
@@ -68,7 +68,7 @@ def test_a_zombie_that_wakes_up_just_before_it_would_publish_does_not(rig: Fault
         rig.until(lambda: is_frozen(zombie))
         kill_group(first.pid, signal.SIGSTOP)
         rig.until(lambda: is_frozen(first.pid))
-        rig.end_lease(job_id)
+        rig.expire(job_id)
         rig.until(lambda: rig.job(job_id).fence > 1)
         with rig.working():
             rig.until_status(job_id, JobStatus.SUCCEEDED)
@@ -106,7 +106,7 @@ def test_what_was_asked_for_is_done_although_every_worker_dies_at_once(
         rig.act(job_id, action)
         first.kill()
         first.wait()
-    rig.end_lease(job_id)
+    rig.expire(job_id)
     with rig.sweeping(), rig.working():
         rig.until_status(job_id, end)
         time.sleep(1)
@@ -125,7 +125,7 @@ def test_a_stop_that_turns_into_a_kill_costs_no_more_than_a_kill(rig: FaultRig) 
         first.terminate()
         first.kill()
         first.wait()
-    rig.end_lease(job_id)
+    rig.expire(job_id)
     with rig.sweeping(), rig.working():
         job = rig.until_status(job_id, JobStatus.SUCCEEDED)
 

@@ -118,10 +118,11 @@ class Rig:
             repository.act(session, job_id, action, project_id=DEFAULT_PROJECT, now=now)
 
     def expire(self, job_id: JobId) -> None:
-        """Let the lease of a job be over, as it is once its owner was silent for long enough."""
+        """Let the lease be over, if somebody has the job, as it is once they were silent for long enough."""
         with self.database.begin() as session:
             over = self.database.now(session) - timedelta(seconds=1)
-            session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=over))
+            owned = update(Job).where(Job.id == job_id, Job.lease_owner.is_not(None))
+            session.execute(owned.values(lease_expires_at=over))
 
     def relabel(self, job_id: JobId, **labels: Any) -> None:
         """Change what the fake pipeline does from the next claim on."""
