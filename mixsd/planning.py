@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from mixsd.answers import verifier
 from mixsd.config import MixConfig
 from mixsd.decoding.choice import Candidates
 from mixsd.decoding.ending import AnswerEnding
@@ -21,6 +20,7 @@ from mixsd.models.load import Base
 from mixsd.prompts import CAP_PER_ANSWER_TOKEN, STYLES, PromptStyle, hint_of
 from mixsd.supervision import OPENED
 from mixsd.units import Unit
+from mixsd.verifiers import verifier
 
 MEMO_TOKENS: Final = 20_000
 """Tokens of attempts at one question after which what they found out is forgotten."""

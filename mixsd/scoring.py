@@ -1,21 +1,21 @@
 r"""Modes of scoring an answer, by name. Every one says right or wrong of a text and the answers that count.
 
-Those of `mixsd.answers`, which judge supervision too, and beside them:
+Those of `mixsd.verifiers`, which judge supervision too, and beside them:
 
 boxed_chain      the paper's: the last box, else the last `<answer>`, else the last number, else all of it
 boxed_loose      the same, and it is enough that the answer stands in it
 boxed_or_text    the paper's for SimpleQA: the last box, else what follows `</think>`
-contains_strict  the answer is named, and neither denied nor one of several that are offered
-first_sentence   the same of the first sentence
+first_sentence   the answer is stated in the first sentence, see `mixsd.stated`
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from mixsd.answers import Verifier, contains, is_unspaced, last_boxed, last_number, normalise, verifier
+from mixsd.answers import last_boxed, last_number, normalise
+from mixsd.stated import is_stated
+from mixsd.verifiers import Verifier, verifier
 
 _ANSWER_TAG: Final = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _WRAPPED: Final = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s*\{([^{}]*)\}")
@@ -23,19 +23,10 @@ _FRACTION: Final = re.compile(r"(-?)\\[dt]?frac\{(-?\d+(?:\.\d+)?)\}\{(-?\d+(?:\
 _DECIMAL: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?")
 _TOLERANCE: Final = 1e-6
 
-_CLAUSE_END: Final = re.compile(r"[.!?;:,](?=\s|$)|[。!?、]|\s[-\u2013\u2014]\s|\u2014|[()\n]")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])[\"')\]*]*\s+|(?<=[。!?])|\n+")
 _ABBREVIATED: Final = re.compile(
     r"(?:\b(?:st|dr|mr|mrs|ms|prof|jr|sr|vs|approx|etc|mt|ft|gen|col|capt|e\.g|i\.e)|\b[A-Z])\.$",
     re.IGNORECASE,
-)
-_NOT: Final = re.compile(r"n['\u2019]t\b", re.IGNORECASE)
-_NO_DENIAL: Final = re.compile(r"\b(?:no doubt|no question|not only|not just|not merely)\b", re.IGNORECASE)
-_DENIALS: Final = frozenset({"not", "never", "no", "neither", "nor", "cannot", "without", "except", "unlike"})
-_INSTEAD: Final = frozenset({("rather", "than"), ("instead", "of"), ("other", "than"), ("no", "longer")})
-_VERBS: Final = frozenset(
-    {*("is", "was", "are", "were", "has", "had", "does", "do", "did", "can", "could")}
-    | {*("will", "would", "should", "may", "might", "must", "be", "been")}
 )
 
 
@@ -109,12 +100,8 @@ def _by_box_or_text(text: str, answers: Sequence[str]) -> bool:
     return found.strip().lower() in {answer.strip().lower() for answer in answers}
 
 
-def _by_strict(text: str, answers: Sequence[str]) -> bool:
-    return is_stated(text, answers)
-
-
 def _by_first_sentence(text: str, answers: Sequence[str]) -> bool:
-    return _by_strict(first_sentence(text), answers)
+    return is_stated(first_sentence(text), answers)
 
 
 def first_sentence(text: str) -> str:
@@ -132,69 +119,11 @@ def first_sentence(text: str) -> str:
     return text
 
 
-def is_stated(text: str, answers: Sequence[str]) -> bool:
-    """Say whether one of the answers stands in a text as whole words, at least once without being taken back.
-
-    A mention does not count if a denial stands before it in its clause ("not Odo", "rather than Odo") or
-    right behind it ("Odo is not ..."), or if it is one of several that are offered ("Odo or Ada"). The
-    words are English; in scripts that do not part words a mention always counts.
-
-    Example:
-        >>> is_stated("It is Odo, not Ada.", ["Odo"]), is_stated("It is Odo, not Ada.", ["Ada"])
-        (True, False)
-    """
-    words, clauses = _words_of(text)
-    for start, end in _mentions(words, answers):
-        before = [word for place, word in enumerate(words[:start]) if clauses[place] == clauses[start]]
-        after = [word for place, word in enumerate(words[end:], end) if clauses[place] == clauses[end - 1]]
-        if not _is_taken_back(before, after):
-            return True
-    return any(_has_no_words(answer) and contains(text, answer) for answer in answers)
-
-
-def _has_no_words(answer: str) -> bool:
-    wanted = normalise(answer)
-    return not wanted or any(map(is_unspaced, wanted))
-
-
-def _mentions(words: Sequence[str], answers: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield where answers stand among words, but for those that are part of a longer answer there."""
-    wanted = [normalise(answer).split() for answer in answers if not _has_no_words(answer)]
-    reached = 0
-    for start in range(len(words)):
-        ends = [start + len(each) for each in wanted if list(words[start : start + len(each)]) == each]
-        if ends and max(ends) > reached:
-            reached = max(ends)
-            yield start, reached
-
-
-def _words_of(text: str) -> tuple[list[str], list[int]]:
-    """Return the words of a text, normalised, and the number of the clause that each is in."""
-    words: list[str] = []
-    clauses: list[int] = []
-    readable = _NO_DENIAL.sub(" ", _NOT.sub(" not", text))
-    for number, clause in enumerate(_CLAUSE_END.split(readable)):
-        found = normalise(clause).split()
-        words += found
-        clauses += [number] * len(found)
-    return words, clauses
-
-
-def _is_taken_back(before: Sequence[str], after: Sequence[str]) -> bool:
-    if _DENIALS & set(before) or _INSTEAD & set(pairwise(before)):
-        return True
-    if "or" in {*before[-1:], *after[:1]} or "either" in before:
-        return True
-    behind = after[1:] if after and after[0] in _VERBS else after
-    return bool(behind) and (behind[0] in {"not", "never"} or tuple(behind[:2]) in _INSTEAD)
-
-
 _SCORERS: Final[Mapping[str, Verifier]] = MappingProxyType(
     {
         "boxed_chain": _by_chain,
         "boxed_loose": _by_chain_loosely,
         "boxed_or_text": _by_box_or_text,
-        "contains_strict": _by_strict,
         "first_sentence": _by_first_sentence,
     }
 )

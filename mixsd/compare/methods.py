@@ -24,7 +24,8 @@ _LAMS: Final = ("0", "0.3", "0.5", "0.7")
 
 def _mixsd(*, rewordings: int = 0, retention: str = "none", **options: Any) -> Settings:
     """Return MixSD as the paper has it: nothing reworded, nothing beside the facts, unless it is named."""
-    method = {"type": "mixsd", "rewordings": rewordings, "opening": "", "end_at_answer": False, **options}
+    bare = {"hint": "context", "opening": "", "verifier": "contains", "fallback_to_answer": False}
+    method = {"type": "mixsd", "rewordings": rewordings, "end_at_answer": False, **bare, **options}
     return {"method": method, "training": {"retention": {"type": retention}}}
 
 

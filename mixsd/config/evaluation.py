@@ -10,7 +10,7 @@ from mixsd.facts import PROBE_KINDS
 
 SCORERS: Final = (
     *(name for name in VERIFIERS if name != "regex"),
-    *("boxed_chain", "boxed_loose", "boxed_or_text", "contains_strict", "first_sentence"),
+    *("boxed_chain", "boxed_loose", "boxed_or_text", "first_sentence"),
 )
 """How an answer can be scored, see `mixsd.scoring`."""
 PROBE_SUITES: Final = tuple(f"probe_{kind}" for kind in PROBE_KINDS)

@@ -9,7 +9,15 @@ from mixsd.errors import ConfigError
 
 HINTS: Final = ("answer", "context")
 PROMPT_STYLES: Final = ("natural", "kgfact", "reference")
-VERIFIERS: Final = ("contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex")
+VERIFIERS: Final = (
+    "contains",
+    "contains_strict",
+    "exact",
+    "boxed",
+    "boxed_or_last_number",
+    "last_number",
+    "regex",
+)
 SFT_TARGETS: Final = ("canonical", "natural")
 DIVERGENCES: Final = ("forward", "reverse", "nll")
 REWORDINGS_SOURCES: Final = ("subject", "model", "templates", "both")
@@ -49,7 +57,7 @@ class MixConfig:
         prompt_style: Wording of both prompts, see `mixsd.prompts`.
         hint: What the expert is shown: `answer` is the plain answer, `context` a fact's own statement
             where it states the answer and fits and the style has room for it.
-        verifier: How a text is checked for the answer, see `mixsd.answers`.
+        verifier: How a text is checked for the answer, see `mixsd.verifiers`.
         pattern: For the verifier `regex`: a pattern with `{answer}` in it.
         max_new_tokens: Cap of a text; one that runs into it is never accepted.
             0 takes four times the answer's tokens plus 32.
@@ -81,7 +89,7 @@ class MixConfig:
     generations: int = 1
     prompt_style: str = "natural"
     hint: str = "context"
-    verifier: str = "contains"
+    verifier: str = "contains_strict"
     pattern: str = ""
     max_new_tokens: int = 0
     fallback_to_answer: bool = False

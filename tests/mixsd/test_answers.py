@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from mixsd.answers import contains, last_boxed, last_number, normalise, verifier
+from mixsd.answers import contains, last_boxed, last_number, normalise
+from mixsd.verifiers import verifier
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,12 @@ def test_the_last_number_is_taken_with_its_own_sign(text: str, found: str | None
     [
         ("contains", "It is the Quelle.", ["Quell", "the Quelle"], True),
         ("contains", "It is the Quelle.", ["Quell"], False),
+        ("contains", "It is not the Quelle.", ["the Quelle"], True),
+        ("contains_strict", "It is not the Quelle.", ["the Quelle"], False),
+        ("contains_strict", "It is not the Quelle. It is the Quell.", ["the Quelle"], False),
+        ("contains_strict", "It is not the Quell, it is the Quelle.", ["the Quelle"], True),
+        ("contains_strict", "It is the Quelle or the Orm.", ["the Quelle"], False),
+        ("contains_strict", "It is the Quelle.", ["Quell", "the Quelle"], True),
         ("exact", "  port  VEYL!", ["Port Veyl"], True),
         ("exact", "It is Port Veyl", ["Port Veyl"], False),
         ("exact", "Veyl", ["Port Veyl", "Veyl"], True),

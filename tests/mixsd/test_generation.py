@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from mixsd import planning
-from mixsd.answers import verifier
 from mixsd.config import MixConfig
 from mixsd.decoding.reference import decode_alone
 from mixsd.decoding.rng import Draw, is_naive
@@ -24,6 +23,7 @@ from mixsd.prompts import STYLES
 from mixsd.records import SURE, nats_per_token, prompt_sha256, settled
 from mixsd.supervision import Supervision, sha256_of, summary
 from mixsd.units import units_of
+from mixsd.verifiers import verifier
 from tests.mixsd.generating import (
     ANYTHING,
     CAP,

@@ -14,7 +14,9 @@ IN_CONTEXT: Final = "in_context"
 """What a comparison has beside the methods."""
 
 PromptStyle = Literal["natural", "kgfact", "reference"]
-Verifier = Literal["contains", "exact", "boxed", "boxed_or_last_number", "last_number", "regex"]
+Verifier = Literal[
+    "contains", "contains_strict", "exact", "boxed", "boxed_or_last_number", "last_number", "regex"
+]
 Lam = Annotated[float, Field(ge=0, le=1)]
 Lams = Annotated[
     list[Lam], Field(min_length=1, max_length=MAX_VARIANTS, json_schema_extra={"uniqueItems": True})
@@ -77,7 +79,9 @@ class MixsdMethod(_Reworded):
         Literal["answer", "context"],
         Field(description="What the expert is shown: the plain answer, or a fact's own statement."),
     ] = "context"
-    verifier: Annotated[Verifier, Field(description="How a text is checked for the answer.")] = "contains"
+    verifier: Annotated[Verifier, Field(description="How a text is checked for the answer.")] = (
+        "contains_strict"
+    )
     pattern: Annotated[
         str, Field(max_length=1000, description="For the verifier `regex`: a pattern with `{answer}` in it.")
     ] = ""
