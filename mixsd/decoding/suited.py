@@ -78,6 +78,11 @@ def most_tokens(model: LanguageModel, limit: int) -> int:
     return limit if longest is None else min(limit, longest)
 
 
+def tolerance(model: LanguageModel) -> float:
+    """Return how far scores may be from the model's own, in standard deviations of those."""
+    return _TOLERANCE.get(model.dtype, _HALF_TOLERANCE)
+
+
 def _find(model: LanguageModel) -> Way:
     ways: list[tuple[str, Callable[[LanguageModel, int], Rows]]] = [
         ("flat", FlatRows),
@@ -105,8 +110,9 @@ def _objection(model: LanguageModel, name: str, make: Callable[[LanguageModel, i
         return str(error)
     except Exception as error:  # noqa: BLE001  whatever a foreign model may raise: it does not fit
         return f"running it with {name} rows failed: {type(error).__name__}: {error}"
-    limit = _TOLERANCE.get(model.dtype, _HALF_TOLERANCE)
-    return None if off <= limit else f"scores of {name} rows differ from its own by {off:.3g} deviations"
+    if off <= tolerance(model):
+        return None
+    return f"scores of {name} rows differ from its own by {off:.3g} deviations"
 
 
 def _trial(model: LanguageModel, rows: Rows) -> float:

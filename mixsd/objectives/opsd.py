@@ -13,8 +13,8 @@ from typing import Final
 from peft import PeftModel
 
 from mixsd.config import OpsdConfig
+from mixsd.decoding.behind import Behind
 from mixsd.decoding.rng import Draw
-from mixsd.decoding.rows import logits_alone
 from mixsd.decoding.solo import write
 from mixsd.decoding.suited import most_tokens
 from mixsd.decoding.text import Prompts, Sampling, Text
@@ -118,6 +118,7 @@ class OnPolicy:
         self._config = config
         self._sampling = Sampling(config.temperature, config.top_k, base.chat.stop_ids)
         self._on_check = on_check
+        self._base = Behind()
 
     def __call__(self, model: PeftModel, step: int, chosen: Sequence[int]) -> list[Example]:
         """Return the examples of a step, `rollouts` for each of its questions, in order."""
@@ -147,7 +148,7 @@ class OnPolicy:
     def _judged(self, model: PeftModel, question: _Question, text: Text) -> Example:
         """Return a rollout with what the base model, shown the hint, holds likely at each token."""
         self._on_check()
-        logits_TV = logits_alone(model, [*question.expert, *text.tokens[:-1]], last=len(text.tokens))
+        logits_TV = self._base.logits(model, question.expert, text.tokens)
         kind: Kind = self._config.loss  # type: ignore[assignment]  # checked where it was made
         k = 1 if kind == "nll" else self._config.kl_top_k
         return Example(question.naive, tuple(text.tokens), soft=soft_targets(logits_TV, k, kind))
