@@ -1,7 +1,7 @@
 """The cells of a study: train, measure, analyse. What is there is not made again."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,13 +17,16 @@ from mixsd.benchmarks.suite import Options, Suite
 from mixsd.cache import FILE as TEXTS
 from mixsd.cache import SupervisionCache
 from mixsd.cache_key import digest_of
-from mixsd.compare.comparison import FILE, KEPT, Comparison, read
+from mixsd.compare.comparison import BASELINE, FILE, KEPT, Cell, Comparison, read
 from mixsd.compare.rows import ADAPTER
-from mixsd.config import EvalConfig
+from mixsd.config import EvalConfig, MixConfig
 from mixsd.durable import write_whole
+from mixsd.facts import Fact
+from mixsd.generation import shared_settings
 from mixsd.models.load import Base, load_base
 from mixsd.models.registry import OnDisk
 from mixsd.progress import OnProgress
+from mixsd.supervise import supervise_alike
 
 FACTS: Final = "facts.jsonl"
 COMPARE: Final = "compare"
@@ -85,7 +88,9 @@ def run_seed(study: Study, name: str, seed: int, place: Place) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_facts(facts, folder / FACTS)
     part = folder / f"seed-{seed}"
+    _share_baseline(folder, part / COMPARE)
     with SupervisionCache(place.cache / TEXTS) as texts:
+        _make_texts(study.cells(seed), part / COMPARE, facts, texts, place)
         document = Comparison(
             out=part / COMPARE,
             load=place.load,
@@ -100,6 +105,40 @@ def run_seed(study: Study, name: str, seed: int, place: Place) -> None:
     for row in document["rows"]:
         if (part / COMPARE / KEPT / row["key"] / ADAPTER).is_dir() and "error" not in row:
             _benchmark(asked, part, row, place)
+
+
+def _share_baseline(folder: Path, compare: Path) -> None:
+    """Take what the base model answers from a seed that was begun before: it has none of its own."""
+    if (compare / BASELINE).exists():
+        return
+    for found in sorted(folder.glob(f"seed-*/{COMPARE}/{BASELINE}")):
+        compare.mkdir(parents=True, exist_ok=True)
+        write_whole(compare / BASELINE, found.read_bytes())  # a comparison checks that it is of the same
+        return
+
+
+def _make_texts(
+    cells: Sequence[Cell], compare: Path, facts: Sequence[Fact], texts: SupervisionCache, place: Place
+) -> None:
+    """Make the texts of all values of lam at once, of which the rows then find their own in the cache."""
+    alike: dict[MixConfig, list[MixConfig]] = {}
+    for cell in cells:
+        if isinstance(cell.plan.method, MixConfig):
+            alike.setdefault(shared_settings(cell.plan.method), []).append(cell.plan.method)
+    groups = [group for group in alike.values() if len(group) > 1]
+    if not groups or (compare / FILE).exists():
+        return  # rows were begun: they make what they lack
+    base = place.load()
+    for group in groups:
+        supervise_alike(
+            base,
+            facts,
+            group,
+            on_records=lambda *_: None,
+            done=[()] * len(group),
+            on_progress=place.on_phase("generating"),
+            cache=texts,
+        )
 
 
 def analyse_corpus(study: Study, name: str, place: Place) -> None:

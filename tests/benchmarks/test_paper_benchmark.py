@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ from benchmarks.paper.signs import kept, signs
 from benchmarks.paper.study import DEFAULT, CorpusPlan, Study, StudyError, read_study
 from mixsd.corpora.kgfact import kgfact
 from mixsd.errors import MixsdError
+from mixsd.evaluation.measure import Measured, measure
+from mixsd.facts import Fact
+from mixsd.generation import Generation, Made
+from mixsd.models.load import Base
 from tests.fixtures.tiny import register_tiny
 
 STUDY = """
@@ -126,6 +130,36 @@ def test_a_study_is_made_resumed_and_told(
     assert {path.parts[len(out.parts) + 1] for path in again} == {"seed-1"}
     lines = json.loads((out / "paper.json").read_text())["tables"][0]["lines"]
     assert lines == table["lines"]  # the same figures, to the bit
+
+
+def test_seeds_share_the_base_models_answers_and_values_of_lam_one_run_of_texts(
+    words: list[str], study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = STUDY[STUDY.index("[plans.always.method]") : STUDY.index("[corpora.kgfact]")]
+    other = plan.replace("always", "other").replace("lam = 0.3", "lam = 0.6")
+    study_file.write_text(STUDY.replace(plan, plan + other).replace('"always"]', '"always", "other"]'))
+    made: list[tuple[int, int]] = []
+    asked: list[int] = []
+
+    class Counting(Generation):
+        def made(self, facts: Iterable[Fact]) -> Iterator[Made]:
+            every = list(super().made(facts))
+            made.append((len(self._variants), len(every)))
+            return iter(every)
+
+    def measured(base: Base, facts: Sequence[Fact], *rest: Any, **options: Any) -> Measured:
+        asked.append(len(facts))
+        return measure(base, facts, *rest, **options)
+
+    monkeypatch.setattr("mixsd.mixing.Generation", Counting)
+    monkeypatch.setattr("mixsd.compare.comparison.measure", measured)
+    assert main([*words, "--jobs=1"]) == 0
+
+    rows = [(1, 0), (1, 0)]  # they find all of theirs
+    assert made == [(2, 6), *rows, (2, 6), *rows]
+    assert asked == [3]
+    first, second = (tmp_path / "out" / "kgfact" / f"seed-{seed}" / "compare" for seed in (0, 1))
+    assert (first / "baseline.json").read_bytes() == (second / "baseline.json").read_bytes()
 
 
 def test_a_failing_cell_is_told_and_the_others_stand(

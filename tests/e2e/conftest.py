@@ -36,7 +36,7 @@ BABBLE: Json = {
 """So hot that the model soon writes any letter, ends by chance, and never states a name."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """The environment in which `tiny/random` is found, and a model without a chat template."""
     cache = tmp_path_factory.mktemp("models")
@@ -46,7 +46,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return {"MIXSD_MODEL_CACHE": str(cache)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(models: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     environment = {**models, "MIXSD_DATA_DIR": str(folder)}
@@ -59,7 +59,7 @@ GATE = {"suite": "drift", "max_drop": 0}
 """One that a job cannot pass: trained on other words, a model finds its own less probable."""
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def queued(service: Service) -> dict[str, str]:
     """Jobs that run while other tests do, by what they are about. The facts of the first are a file."""
     lines = "".join(json.dumps(fact) + "\n" for fact in FACTS).encode()
@@ -80,13 +80,13 @@ def queued(service: Service) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def undisturbed(service: Service, queued: Mapping[str, str]) -> str:
     """A job that nothing happened to."""
     service.succeeded(queued["undisturbed"])
     return queued["undisturbed"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def expected(service: Service, undisturbed: str) -> Outcome:
     return service.outcome(undisturbed)
