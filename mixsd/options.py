@@ -109,6 +109,8 @@ _TYPES: Final[Mapping[Any, tuple[str, type | tuple[type, ...]]]] = MappingProxyT
 
 def _typed(name: str, value: Any, wanted: Any) -> Any:
     """Return a value that came as JSON as what a setting holds: 1 and 1.0 are one setting."""
+    if type(None) in get_args(wanted):
+        return None if value is None else _typed(name, value, get_args(wanted)[0])
     if get_origin(wanted) is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{name} must be a list, got {value!r}")

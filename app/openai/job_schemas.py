@@ -114,7 +114,8 @@ def status_of(status: JobStatus, phase: Phase | None) -> TuningStatus:
 
 def _hyperparameters_of(job: JobRead) -> FineTuningHyperparameters:
     training = job.training
-    rate = training and training.learning_rate / LEARNING_RATE
+    peak = training and training.learning_rate
+    rate = peak and peak / LEARNING_RATE
     return FineTuningHyperparameters(
         n_epochs=training and training.epochs,
         batch_size=training and training.batch_size,

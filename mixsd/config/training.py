@@ -102,7 +102,8 @@ class TrainConfig:
     """How the adapter is trained.
 
     Attributes:
-        learning_rate: Peak of the schedule.
+        learning_rate: Peak of the schedule. None takes that of the model's width, see
+            `mixsd.training.schedule.rate_of_width`.
         schedule: `constant`, `linear` or `cosine`, after `warmup_steps` of linear rise.
         epochs: Passes over the targets.
         min_steps: With few targets, more passes are made, until there are as many steps.
@@ -136,7 +137,7 @@ class TrainConfig:
     """
 
     lora: LoraConfig = field(default_factory=LoraConfig)
-    learning_rate: float = 5e-4
+    learning_rate: float | None = 5e-4
     schedule: str = "constant"
     warmup_steps: int = 5
     epochs: int = 20
@@ -161,7 +162,7 @@ class TrainConfig:
     retention: RetentionConfig = field(default_factory=RetentionConfig)
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate <= 1:
+        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate must be in (0, 1], got {self.learning_rate}")
         one_of("schedule", self.schedule, SCHEDULES)
         within("warmup_steps", self.warmup_steps, 0, 100_000)

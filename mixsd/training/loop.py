@@ -22,7 +22,7 @@ from mixsd.training.checkpoint import Cursor, Saved
 from mixsd.training.compute import check_device, compiled_layers, in_four_bits
 from mixsd.training.kept import Kept
 from mixsd.training.meter import Meter
-from mixsd.training.schedule import learning_rate, planned_steps
+from mixsd.training.schedule import learning_rate, planned_steps, rated
 from mixsd.training.sharded import Shards, sharded
 from mixsd.training.source import Source
 from mixsd.training.start import gradients_for
@@ -127,6 +127,7 @@ def train_adapter(
     """
     if not examples:
         raise NoSupervisionError("no fact has a text to train on: see the reasons in the supervision")
+    config = rated(config, base.model.config.get_text_config().hidden_size)
     world = World()
     check_device(base.model.device if config.shard == "none" else world.device, config)
     with ExitStack() as stack:
@@ -171,7 +172,7 @@ class _Run:
         self._trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._trainable,
-            lr=config.learning_rate,
+            lr=learning_rate(0, 1, config),
             weight_decay=config.weight_decay,
             fused=model.device.type in {"cpu", "cuda"},
         )

@@ -46,6 +46,16 @@ def test_hyperparameters_and_settings_become_those_of_a_job(client: TestClient) 
     assert job["fact_set_id"] == file["fact_set_id"]
 
 
+def test_a_rate_that_is_left_to_the_model_has_no_multiplier(client: TestClient) -> None:
+    beyond = {"training": {"learning_rate": None}}
+    request = {"model": BASE, "training_file": a_file(client)["id"], "mixsd": beyond}
+
+    shown = client.post(JOBS, json=request).json()
+
+    assert shown["hyperparameters"]["learning_rate_multiplier"] is None
+    assert client.get(f"/jobs/{shown['id']}").json()["training"]["learning_rate"] is None
+
+
 @pytest.mark.parametrize(
     "how",
     [

@@ -189,7 +189,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (LoraConfig, "alpha", [0.01, 4096], [0, -1, 4097, math.nan]),
     (LoraConfig, "dropout", [0, 0.99], [-0.1, 1, math.nan]),
     (LoraConfig, "target_modules", [("q_proj",)], [()]),
-    (TrainConfig, "learning_rate", [1e-9, 1], [0, -1, 1.1, math.nan]),
+    (TrainConfig, "learning_rate", [1e-9, 1, None], [0, -1, 1.1, math.nan]),
     (TrainConfig, "schedule", ["constant", "linear", "cosine"], ["step"]),
     (TrainConfig, "warmup_steps", [0, 100_000], [-1, 100_001]),
     (TrainConfig, "epochs", [1, 1000], [0, 1001]),
@@ -299,6 +299,11 @@ def test_options_of_the_api_make_a_plan() -> None:
     assert plan.training == TrainConfig(lora=lora, epochs=2, retention=RetentionConfig("kl"))
     assert plan.evaluation == EvalConfig(general=False)
     assert (plan.method_type, plan.generations) == ("mixsd", 1)
+
+
+def test_a_learning_rate_may_be_left_to_the_model() -> None:
+    assert plan_from(training={"learning_rate": None}).training.learning_rate is None
+    assert plan_from(training={"learning_rate": 1}).training.learning_rate == 1.0
 
 
 def test_a_gate_is_a_setting_of_the_evaluation_and_stands_in_the_plan_where_there_is_one() -> None:
@@ -423,6 +428,9 @@ def test_a_whole_number_is_the_same_plan_as_its_decimal() -> None:
         ("training", {"target_modules": "all-linear"}, "training.target_modules"),
         ("training", {"target_modules": [1]}, "training.target_modules"),
         ("training", {"epochs": 2.5}, "training.epochs"),
+        ("training", {"epochs": None}, "training.epochs"),
+        ("training", {"learning_rate": "auto"}, "training.learning_rate must be a number"),
+        ("training", {"learning_rate": True}, "training.learning_rate must be a number"),
         ("training", {"stop_when_learned": 1}, "training.stop_when_learned"),
         ("evaluation", {"confidence": 1}, "confidence must be in"),
         ("evaluation", {"general": "false"}, "evaluation.general"),

@@ -57,7 +57,13 @@ class TrainingOptions(Request):
     ] = ["mlp"]
     dora: Annotated[bool, Field(description="Learn lengths of weights apart from directions.")] = False
     rslora: Annotated[bool, Field(description="Scale by alpha / sqrt(rank) instead.")] = False
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    learning_rate: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | None,
+        Field(
+            description="Peak of the schedule. null takes that of the model's width: 5e-4 at 2000, less the "
+            "wider it is, and at most 1e-3."
+        ),
+    ] = 5e-4
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 5
     epochs: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -18,7 +18,7 @@ from mixsd.progress import Progress, StopRequested, silent
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, order_of
 from mixsd.training.loop import Hooks
-from mixsd.training.schedule import planned_steps
+from mixsd.training.schedule import planned_steps, rate_of_width
 from tests.mixsd.training.conftest import NewBase
 from tests.mixsd.training.driving import CONFIG, EXAMPLES, equal, soft, train, weights
 
@@ -33,6 +33,16 @@ def test_training_lowers_the_loss_and_leaves_the_base_alone(base: Base, tmp_path
     after = base.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert base.model.config._attn_implementation == "sdpa"  # noqa: SLF001
+
+
+def test_a_rate_that_is_left_open_is_that_of_the_models_width(new_base: NewBase, tmp_path: Path) -> None:
+    found = []
+    for given in (None, rate_of_width(new_base().model.config.hidden_size), 1e-4):
+        trained = train(new_base(), tmp_path / str(given), replace(CONFIG, learning_rate=given))
+        found.append((trained.losses, weights(trained)))
+
+    assert found[0][0] == found[1][0] != found[2][0]
+    assert equal(found[0][1], found[1][1])
 
 
 def test_the_loss_is_that_of_plain_training_with_peft(new_base: NewBase, tmp_path: Path) -> None:
