@@ -28,7 +28,7 @@ from app.jobs.requests import (
 from app.jobs.requests.base import Metadata, Priority, Request, Seed
 from app.openai.fields import EmptyList, Refused, word_or_number
 
-LEARNING_RATE: Final = float(TrainingOptions.model_fields["learning_rate"].default)
+LEARNING_RATE: Final = 5e-4
 """What a multiplier of 1 stands for."""
 SUPERVISED: Final = "supervised"
 """What OpenAI calls our `sft`."""

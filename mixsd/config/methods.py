@@ -61,7 +61,7 @@ class MixConfig:
         pattern: For the verifier `regex`: a pattern with `{answer}` in it.
         max_new_tokens: Cap of a text; one that runs into it is never accepted.
             0 takes four times the answer's tokens plus 32.
-        fallback_to_answer: Train on the plain answer where no attempt was accepted.
+        fallback_to_answer: Train on the plain answer where no attempt was accepted, instead of nothing.
         answer_guard: Within the answer, let a naive token that would break it off give way to the
             expert's, see `mixsd.decoding.guard`. More attempts succeed; the law is another.
         opening: Words that every text begins with, given and not drawn; empty for none.
@@ -92,7 +92,7 @@ class MixConfig:
     verifier: str = "contains_strict"
     pattern: str = ""
     max_new_tokens: int = 0
-    fallback_to_answer: bool = False
+    fallback_to_answer: bool = True
     answer_guard: bool = False
     opening: str = ""
     end_at_answer: bool = True

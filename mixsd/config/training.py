@@ -137,7 +137,7 @@ class TrainConfig:
     """
 
     lora: LoraConfig = field(default_factory=LoraConfig)
-    learning_rate: float | None = 5e-4
+    learning_rate: float | None = None
     schedule: str = "constant"
     warmup_steps: int = 5
     epochs: int = 20

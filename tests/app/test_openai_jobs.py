@@ -36,7 +36,7 @@ def test_hyperparameters_and_settings_become_those_of_a_job(client: TestClient) 
 
     assert (shown["status"], shown["model"], shown["training_file"]) == ("queued", BASE, file["id"])
     assert (shown["seed"], shown["suffix"], shown["metadata"]) == (9, "mayors", {"team": "maps"})
-    assert shown["hyperparameters"] == {"n_epochs": 4, "batch_size": 2, "learning_rate_multiplier": 1.0}
+    assert shown["hyperparameters"] == {"n_epochs": 4, "batch_size": 2, "learning_rate_multiplier": None}
     assert shown["method"]["mixsd"]["lam"] == 0.2
     assert (job["method"]["type"], job["method"]["lam"], job["method"]["seed"]) == ("mixsd", 0.2, 9)
     training = job["training"]

@@ -166,7 +166,9 @@ def test_a_failing_cell_is_told_and_the_others_stand(
     words: list[str], study_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     study_file.write_text(
-        STUDY.replace("fallback_to_answer = true\n", "").replace("seeds = [0, 1]", "seeds = [0]")
+        STUDY.replace("fallback_to_answer = true", "fallback_to_answer = false").replace(
+            "seeds = [0, 1]", "seeds = [0]"
+        )
     )
 
     assert main([*words, "--jobs=1"]) == 1

@@ -15,7 +15,14 @@ VOWEL = "[ae]|{answer}"
 CAP = 8
 ANYTHING = "|{answer}"
 NEVER = "(?!){answer}"
-CONFIG = MixConfig(max_attempts=5, max_new_tokens=CAP, verifier="regex", pattern=VOWEL, end_at_answer=False)
+CONFIG = MixConfig(
+    max_attempts=5,
+    max_new_tokens=CAP,
+    verifier="regex",
+    pattern=VOWEL,
+    end_at_answer=False,
+    fallback_to_answer=False,
+)
 WARM = replace(CONFIG, temperature=1.0, top_k=32)
 
 FACTS = [Fact(f"fact-{n}", f"Which number is {n}{', please' * (n % 3)}?", f"the {n}th") for n in range(7)]

@@ -52,7 +52,7 @@ OTHER_SETTINGS: Mapping[str, Any] = {
     "verifier": "contains",
     "pattern": "[ae]|{answer}|",
     "max_new_tokens": 7,
-    "fallback_to_answer": True,
+    "fallback_to_answer": False,
     "answer_guard": True,
     "hint": "answer",
     "opening": "It is",

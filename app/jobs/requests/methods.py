@@ -90,7 +90,7 @@ class MixsdMethod(_Reworded):
     ] = 0
     fallback_to_answer: Annotated[
         bool, Field(description="Train on the plain answer where no attempt was accepted.")
-    ] = False
+    ] = True
     answer_guard: Annotated[
         bool,
         Field(

@@ -63,7 +63,7 @@ class TrainingOptions(Request):
             description="Peak of the schedule. null takes that of the model's width: 5e-4 at 2000, less the "
             "wider it is, and at most 1e-3."
         ),
-    ] = 5e-4
+    ] = None
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 5
     epochs: Annotated[int, Field(ge=1, le=1000)] = 20

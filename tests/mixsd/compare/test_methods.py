@@ -26,7 +26,13 @@ def test_a_preset_becomes_a_plan_with_the_seed_and_the_budget() -> None:
     plan = method.plan(3, Match(steps=12))
 
     assert plan.method == MixConfig(
-        lam=0.5, lam_backoff=(), rewordings=0, end_at_answer=False, verifier="contains", seed=3
+        lam=0.5,
+        lam_backoff=(),
+        rewordings=0,
+        end_at_answer=False,
+        verifier="contains",
+        fallback_to_answer=False,
+        seed=3,
     )
     training = plan.training
     assert (training.seed, training.max_steps, training.epochs) == (3, 12, 1000)
