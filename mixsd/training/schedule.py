@@ -29,7 +29,7 @@ def rate_of_width(width: int) -> float:
         >>> [round(rate_of_width(width), 6) for width in (64, 576, 2048, 4096)]
         [0.001, 0.001, 0.000491, 0.000286]
     """
-    return min(_MOST, _RATE * (_WIDTH / width) ** _FALL)
+    return min(_MOST, _RATE * math.pow(_WIDTH / width, _FALL))
 
 
 def rated(config: TrainConfig, width: int) -> TrainConfig:

@@ -25,8 +25,10 @@ from mixsd.training.ways import PlainWay, Way
 from tests.fixtures.families import WINDOW
 from tests.fixtures.tiny import VOCABULARY
 
+RATE: Final = 5e-4
 CONFIG: Final = TrainConfig(
     lora=LoraConfig(rank=4, alpha=8),
+    learning_rate=RATE,
     epochs=3,
     min_steps=0,
     batch_size=4,

@@ -20,7 +20,7 @@ from mixsd.training.batches import Example, order_of
 from mixsd.training.loop import Hooks
 from mixsd.training.schedule import planned_steps, rate_of_width
 from tests.mixsd.training.conftest import NewBase
-from tests.mixsd.training.driving import CONFIG, EXAMPLES, equal, soft, train, weights
+from tests.mixsd.training.driving import CONFIG, EXAMPLES, RATE, equal, soft, train, weights
 
 
 def test_training_lowers_the_loss_and_leaves_the_base_alone(base: Base, tmp_path: Path) -> None:
@@ -47,10 +47,11 @@ def test_a_rate_that_is_left_open_is_that_of_the_models_width(new_base: NewBase,
 
 def test_the_loss_is_that_of_plain_training_with_peft(new_base: NewBase, tmp_path: Path) -> None:
     """The textbook, written out: rows, the model's own loss, AdamW, a constant rate after a rise."""
-    config = replace(CONFIG, epochs=10, learning_rate=5e-3)
+    rate = 5e-3
+    config = replace(CONFIG, epochs=10, learning_rate=rate)
     model = lora.attach(new_base(), config.lora, seed=config.seed)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
     losses = []
     for step in range(20):
         order = order_of(6, seed=0, epoch=step // 2)[step % 2 * 4 :][:4]
@@ -60,7 +61,7 @@ def test_the_loss_is_that_of_plain_training_with_peft(new_base: NewBase, tmp_pat
             [-100] * len(EXAMPLES[i].prompt) + [*EXAMPLES[i].target] + [-100] * (width - len(text))
             for i, text in zip(order, texts, strict=True)
         ]
-        optimizer.param_groups[0]["lr"] = config.learning_rate * min(1, (step + 1) / 2)
+        optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 2)
         output = model(
             input_ids=torch.tensor([text + [0] * (width - len(text)) for text in texts]),
             attention_mask=torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts]),
@@ -283,7 +284,7 @@ def test_every_step_is_measured_once_before_its_checkpoint_however_often_a_run_i
         (3, 0.25),
         (6, 0.25),
     ]
-    rates = [measured["learning_rate"] / config.learning_rate for _, measured in heard]
+    rates = [measured["learning_rate"] / RATE for _, measured in heard]
     assert rates == pytest.approx([1 / 2, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
     assert all(measured["tokens_per_second"] > 0 for _, measured in heard)
     assert all(step <= so_far for step, so_far in saved)
