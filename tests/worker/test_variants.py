@@ -137,8 +137,9 @@ def test_the_newest_two_checkpoints_stay_whichever_variant_they_are_of(rig: Rig)
 
 # -- the pipeline itself, with a model of two layers
 
+WORDLESS = {"type": "mixsd", "rewordings": 0, "max_attempts": 1, "max_new_tokens": 4}
 METHODS = [
-    {"type": "mixsd", "rewordings": 0, "max_attempts": 1, "max_new_tokens": 4},  # makes no text that will do
+    {**WORDLESS, "fallback_to_answer": False},  # makes no text that will do
     {"type": "sft", "rewordings": 0, "target": "canonical"},
     {"type": "sft", "rewordings": 0, "target": "natural"},
 ]

@@ -34,6 +34,7 @@ PLAN = Plan(
         lam_backoff=(),
         temperature=1.0,
         generations=2,
+        fallback_to_answer=False,
     ),
     training=TrainConfig(lora=LoraConfig(rank=3, alpha=5), learning_rate=1e-2, epochs=3, min_steps=0),
     evaluation=EvalConfig(max_new_tokens=8, general=False, bootstrap=100),
