@@ -20,6 +20,8 @@ CONTINUING: Final = 4
 """The first version of workers that starts from an adapter."""
 EXPORTING: Final = 5
 """The first version of workers that knows jobs of the kind `export`."""
+OPEN_RATES: Final = 6
+"""The first version of workers that takes the learning rate of a model, and checks by `contains_strict`."""
 
 _OWNED = "('running', 'pausing', 'cancelling')"
 _TERMINAL = "('succeeded', 'failed', 'cancelled')"

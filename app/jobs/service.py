@@ -22,7 +22,7 @@ from app.jobs import adding, attempts, parents, quotas, repository
 from app.jobs.adding import Facts, Standing
 from app.jobs.errors import SuiteNotMeasuredError
 from app.jobs.forecasts import Forecaster, Wanted
-from app.jobs.models import CONTINUING, SEVERAL_VARIANTS, Checkpoint, Job, JobAttempt
+from app.jobs.models import CONTINUING, OPEN_RATES, SEVERAL_VARIANTS, Checkpoint, Job, JobAttempt
 from app.jobs.requests import GateOptions, JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
 from app.jobs.states import Action, JobKind, JobStatus
@@ -86,7 +86,7 @@ def create_job(
         if parent is not None:
             parents.hold_parent(session, parent, project_id=project_id)
             job.parent_adapter_id, job.parent_fact_set_id = parent.adapter_id, parent.fact_set_id
-            job.min_worker_version = CONTINUING
+            job.min_worker_version = max(job.min_worker_version, CONTINUING)
         job.forecast = forecast
         shown = adding.add_job(session, job, now=found.now)
     log.info("job.created", job_id=job.id, fact_set_id=facts.id)
@@ -154,8 +154,18 @@ def _new_job(
         training=settings["training"],
         evaluation=settings["evaluation"],
         gpus=request.training.processes,
-        min_worker_version=SEVERAL_VARIANTS if expanded(settings["method"]) != [settings["method"]] else 0,
+        min_worker_version=_least_worker(settings),
     )
+
+
+def _least_worker(settings: JsonObject) -> int:
+    """Return the version of a worker that knows every setting of a job."""
+    methods = expanded(settings["method"])
+    if settings["training"]["learning_rate"] is None:
+        return OPEN_RATES
+    if any(method.get("verifier") == "contains_strict" for method in methods):
+        return OPEN_RATES
+    return SEVERAL_VARIANTS if methods != [settings["method"]] else 0
 
 
 def get_job(database: Database, *, project_id: ProjectId, job_id: JobId) -> JobRead:

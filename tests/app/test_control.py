@@ -28,7 +28,7 @@ FAILED: dict[str, Any] = {"status": JobStatus.FAILED, "finished_at": NOW, "error
 def claimed(database: Database) -> Claim:
     with database.begin() as session:
         lease = timedelta(seconds=60)
-        claim = leases.claim(session, queue="gpu", owner="h:1:b:u", version=0, now=NOW, lease=lease)
+        claim = leases.claim(session, queue="gpu", owner="h:1:b:u", version=9, now=NOW, lease=lease)
     assert claim is not None
     return claim
 
@@ -129,7 +129,7 @@ def test_a_resumed_job_goes_on_in_its_attempt(client: TestClient, database: Data
     client.post(f"/jobs/{job_id}/resume")
     with database.begin() as session:
         again = leases.claim(
-            session, queue="gpu", owner="o", version=0, now=database.now(session), lease=timedelta(1)
+            session, queue="gpu", owner="o", version=9, now=database.now(session), lease=timedelta(1)
         )
 
     assert again is not None

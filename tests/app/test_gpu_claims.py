@@ -22,7 +22,7 @@ def large_worker_lives(database: Database, now: datetime) -> None:
 def claim(database: Database, *, free: int, capacity: int = 4, now: datetime = NOW) -> JobId | None:
     with database.begin() as session:
         room = gpus.room(queue="gpu", free=free, capacity=capacity, now=now, patience=PATIENCE, lease=LEASE)
-        found = leases.claim(session, queue="gpu", owner="me", version=1, now=now, lease=LEASE, room=room)
+        found = leases.claim(session, queue="gpu", owner="me", version=9, now=now, lease=LEASE, room=room)
     return found.job_id if found else None
 
 
@@ -65,7 +65,7 @@ def test_a_request_says_how_many_gpus_it_wants(database: Database) -> None:
     a_job(database, gpus=2)
 
     with database.begin() as session:
-        found = leases.claim(session, queue="gpu", owner="me", version=1, now=NOW, lease=LEASE)
+        found = leases.claim(session, queue="gpu", owner="me", version=9, now=NOW, lease=LEASE)
 
     assert found is not None
     assert found.gpus == 2

@@ -57,7 +57,7 @@ def scraped(database: Database) -> Samples:
 def ends(database: Database, how: str, now: datetime) -> None:
     """Claim the first job and end it in this way."""
     with database.begin() as session:
-        claim = leases.claim(session, queue="gpu", owner="me", version=1, now=now, lease=LEASE)
+        claim = leases.claim(session, queue="gpu", owner="me", version=9, now=now, lease=LEASE)
         assert claim is not None
         match how:
             case "succeeded":

@@ -11,7 +11,7 @@ from app.adapters.models import IMPORTED, Adapter, AdapterStatus
 from app.db.engine import Database
 from app.fact_sets.models import FactSet
 from app.jobs import leases
-from app.jobs.models import CONTINUING
+from app.jobs.models import CONTINUING, OPEN_RATES
 from app.settings import Settings
 from app.storage import LocalStore
 from tests.app.published import Published, a_published_job, another_project
@@ -64,8 +64,8 @@ def test_a_job_keeps_its_parent_and_takes_revision_and_shape_from_it(
     assert asked == SHAPE
     assert job["training"]["kept_ratio"] == 1
     stored = the_job(database, job["id"])
-    assert (stored.parent_fact_set_id, stored.min_worker_version) == (parent.fact_set_id, CONTINUING)
-    assert VERSION >= CONTINUING
+    assert (stored.parent_fact_set_id, stored.min_worker_version) == (parent.fact_set_id, OPEN_RATES)
+    assert VERSION >= OPEN_RATES
 
 
 def test_an_older_worker_leaves_it_alone(

@@ -50,7 +50,7 @@ def a_job_of(database: Database, project_id: ProjectId, **changes: Any) -> JobId
 def claim(database: Database, defaults: Quotas = NONE, now: datetime = NOW) -> Claim | None:
     with database.begin() as session:
         return leases.claim(
-            session, queue="gpu", owner="me", version=0, now=now, lease=LEASE, defaults=defaults
+            session, queue="gpu", owner="me", version=9, now=now, lease=LEASE, defaults=defaults
         )
 
 

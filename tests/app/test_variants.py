@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.db.engine import Database
-from app.jobs.models import SEVERAL_VARIANTS
+from app.jobs.models import OPEN_RATES, SEVERAL_VARIANTS
 from app.jobs.variants import variants_of
 from app.storage import LocalStore
 from tests.app.published import SWEEP, a_published_sweep
@@ -37,8 +37,8 @@ def test_a_list_of_lam_is_one_job_with_a_variant_for_each_value(
     ]
     assert job["training"]["retention"]["type"] == "kl"
     stored = the_job(database, job["id"])
-    assert (stored.method_type, stored.min_worker_version) == ("mixsd", SEVERAL_VARIANTS)
-    assert VERSION >= SEVERAL_VARIANTS
+    assert (stored.method_type, stored.min_worker_version) == ("mixsd", OPEN_RATES)
+    assert VERSION >= OPEN_RATES
     assert client.get(f"/jobs/{job['id']}").json() == job
 
 
@@ -60,7 +60,26 @@ def test_a_list_of_one_makes_one_variant_and_still_takes_a_worker_that_knows_lis
     job = client.post("/jobs", json=a_request([{"type": "mixsd", "lam": [0.2]}])).json()
 
     assert [variant["label"] for variant in job["variants"]] == ["mixsd"]
-    assert the_job(database, job["id"]).min_worker_version == SEVERAL_VARIANTS
+    assert the_job(database, job["id"]).min_worker_version == OPEN_RATES
+
+
+@pytest.mark.parametrize(
+    ("method", "rate", "least"),
+    [
+        ({"type": "sft"}, 1e-3, 0),
+        ({"type": "sft"}, None, OPEN_RATES),
+        ({"type": "mixsd"}, 1e-3, OPEN_RATES),
+        ({"type": "mixsd", "verifier": "contains"}, 1e-3, 0),
+        ([{"type": "sft"}, {"type": "kl"}], 1e-3, SEVERAL_VARIANTS),
+        ([{"type": "sft"}, {"type": "mixsd"}], 1e-3, OPEN_RATES),
+    ],
+)
+def test_a_job_waits_for_a_worker_that_knows_its_settings(
+    client: TestClient, database: Database, method: Any, rate: float | None, least: int
+) -> None:
+    job = client.post("/jobs", json=a_request(method) | {"training": {"learning_rate": rate}}).json()
+
+    assert the_job(database, job["id"]).min_worker_version == least
 
 
 @pytest.mark.parametrize(

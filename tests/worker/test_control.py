@@ -38,7 +38,7 @@ def claimed(rig: Rig) -> Claim:
     rig.submit()
     with rig.database.begin() as session:
         now = rig.database.now(session)
-        claim = leases.claim(session, queue="gpu", owner="me", version=1, now=now, lease=rig.settings.lease)
+        claim = leases.claim(session, queue="gpu", owner="me", version=9, now=now, lease=rig.settings.lease)
     assert claim is not None
     return claim
 
@@ -152,7 +152,7 @@ def test_what_was_warned_of_once_is_not_said_again_by_a_later_attempt(rig: Rig) 
     lose(rig, claim)
     with rig.database.begin() as session:
         now = rig.database.now(session)
-        again = leases.claim(session, queue="gpu", owner="you", version=1, now=now, lease=rig.settings.lease)
+        again = leases.claim(session, queue="gpu", owner="you", version=9, now=now, lease=rig.settings.lease)
     assert again is not None
     control_of(rig, again).warning_once("2 of 3 facts are known", known=2)
     control_of(rig, again).warning_once("1 of 3 facts is known", known=1)

@@ -83,7 +83,7 @@ class Desk:
         with self.rig.database.begin() as session:
             now, lease = self.rig.database.now(session), timedelta(minutes=5)
             leases.reap_from(session, ["me"], now=now, failure=WORKER_LOST, backoff=timedelta(0))
-            claim = leases.claim(session, queue="gpu", owner="me", version=2, now=now, lease=lease)
+            claim = leases.claim(session, queue="gpu", owner="me", version=9, now=now, lease=lease)
         assert claim is not None
         control = Watched(self.rig.database, claim, work_dir=self.settings.work_dir, patience=lease).watch()
         control.dies_at = dies_at

@@ -30,7 +30,7 @@ def claimed_by(rig: Rig, owner: str) -> JobId:
     job_id = rig.submit()
     with rig.database.begin() as session:
         now = rig.database.now(session)
-        leases.claim(session, queue="gpu", owner=owner, version=1, now=now, lease=timedelta(hours=1))
+        leases.claim(session, queue="gpu", owner=owner, version=9, now=now, lease=timedelta(hours=1))
     return job_id
 
 

@@ -33,7 +33,7 @@ def claimed_again(rig: Rig, claim: Claim) -> Claim:
     lose(rig, claim)
     with rig.database.begin() as session:
         now = rig.database.now(session) + timedelta(seconds=1)
-        again = leases.claim(session, queue="gpu", owner="you", version=1, now=now, lease=rig.settings.lease)
+        again = leases.claim(session, queue="gpu", owner="you", version=9, now=now, lease=rig.settings.lease)
     assert again is not None
     return again
 

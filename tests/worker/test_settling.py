@@ -45,7 +45,7 @@ def claimed(rig: Rig, wanted: JobStatus = RUNNING) -> Claim:
     job_id = rig.submit()
     with rig.database.begin() as session:
         now = rig.database.now(session)
-        claim = leases.claim(session, queue="gpu", owner="me", version=1, now=now, lease=rig.settings.lease)
+        claim = leases.claim(session, queue="gpu", owner="me", version=9, now=now, lease=rig.settings.lease)
     assert claim is not None
     if wanted is not RUNNING:
         rig.act(job_id, Action.PAUSE if wanted is PAUSING else Action.CANCEL)
@@ -96,7 +96,7 @@ def test_a_job_that_another_one_has_is_left_alone(rig: Rig, ending: Ending) -> N
     with rig.database.begin() as session:
         now = rig.database.now(session)
         leases.crash(session, lost.job_id, lost.fence, WORKER_LOST, now=now, backoff=-timedelta(1))
-        again = leases.claim(session, queue="gpu", owner="you", version=1, now=now, lease=rig.settings.lease)
+        again = leases.claim(session, queue="gpu", owner="you", version=9, now=now, lease=rig.settings.lease)
     assert again is not None
 
     assert settled(rig, lost, ending) is None

@@ -49,7 +49,7 @@ def test_a_job_whose_lease_is_over_is_due_again_at_once(rig: Rig) -> None:
     job_id = rig.submit()
     with rig.database.begin() as session:
         now = rig.database.now(session)
-        leases.claim(session, queue="gpu", owner="me", version=1, now=now, lease=timedelta(seconds=-1))
+        leases.claim(session, queue="gpu", owner="me", version=9, now=now, lease=timedelta(seconds=-1))
 
     answers = iter([False, True])
     Sweeper(rig.database, rig.settings, FakeDispatcher()).run(lambda _: next(answers))

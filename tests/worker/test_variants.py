@@ -193,7 +193,7 @@ def claimed_again(rig: Rig) -> Claim:
     with rig.database.begin() as session:
         now = rig.database.now(session)
         leases.reap_from(session, ["me"], now=now, failure=WORKER_LOST, backoff=timedelta(0))
-        claim = leases.claim(session, queue="gpu", owner="me", version=2, now=now, lease=timedelta(minutes=5))
+        claim = leases.claim(session, queue="gpu", owner="me", version=9, now=now, lease=timedelta(minutes=5))
     assert claim is not None
     return claim
 

@@ -192,7 +192,7 @@ def test_a_reaped_job_is_told_of_too(desk: Desk, receiver: Receiver) -> None:
     hook = desk.hook(receiver.url, "job.failed", "job.started")
     job_id = a_job(desk.database, attempt_limit=1, next_run_at=NOW)
     with desk.database.begin() as session:
-        leases.claim(session, queue="gpu", owner="me", version=1, now=NOW, lease=timedelta(seconds=-1))
+        leases.claim(session, queue="gpu", owner="me", version=9, now=NOW, lease=timedelta(seconds=-1))
         failure = leases.Failure("system", "worker_lost", "gone", retryable=True)
         leases.reap(session, now=NOW + timedelta(seconds=1), failure=failure, backoff=timedelta(0))
     desk.later(seconds=1)
