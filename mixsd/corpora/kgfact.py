@@ -21,6 +21,8 @@ SEED: Final = 42
 SIZES: Final = {"small": (5, 10), "large": (7, 25)}
 CONTEXT: Final = 50
 """Statements that a question about a text is shown."""
+ASKED_TOGETHER: Final = 10
+"""Questions that are shown the same statements, which a decoder may then read once for all of them."""
 HOP_CONTEXT: Final = 100
 """Most statements that a question of two steps is shown."""
 FORMS: Final = ("turned", "request", "in_place")
@@ -177,9 +179,11 @@ def _walk_row(first: Edge, second: Edge) -> Row:
 
 
 def _retrieval(graph: Sequence[Edge], at_most: int, seed: int) -> Iterator[Row]:
-    for edge in graph[:at_most]:
-        context = _context([edge], graph, CONTEXT, Random(f"{seed} context {edge.key}"))
-        yield _row(edge) | {"context": context}
+    for start in range(0, min(at_most, len(graph)), ASKED_TOGETHER):
+        asked = graph[start : min(start + ASKED_TOGETHER, at_most)]
+        context = _context(asked, graph, CONTEXT, Random(f"{seed} context {asked[0].key}"))
+        for edge in asked:
+            yield _row(edge) | {"context": context}
 
 
 def _walks_in_context(graph: Sequence[Edge], at_most: int, seed: int) -> Iterator[Row]:

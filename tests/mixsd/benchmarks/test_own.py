@@ -1,5 +1,6 @@
 """The library's own sets as benchmarks: what a job measures, and probes in context."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from mixsd.benchmarks.suite import Marked, Options, Subject
 from mixsd.config import EvalConfig
 from mixsd.corpora.kgfact import kgfact
 from mixsd.corpora.kgfunc import kgfunc
+from mixsd.evaluation.asking import ask
 from mixsd.evaluation.judge import judge
 from mixsd.evaluation.measure import measure
 from mixsd.models.load import Base
@@ -55,6 +57,31 @@ def test_retrieval_asks_about_statements_that_stand_before_the_question() -> Non
         assert context.count("\n- ") == 50
         assert item.answers[0] in context
         assert not any(name in question for name in taught)
+
+
+def test_statements_that_questions_share_are_read_once(base: Base) -> None:
+    suite = OWN["kgfact_retrieval"](Options(limit=10))
+    assert isinstance(suite, AskedSuite)
+    prompts = [item.prompt for item in suite.items]
+    longest = max(len(base.chat.prompt_ids(prompt)) for prompt in prompts)
+    read: list[int] = []
+    watch = base.model.get_input_embeddings().register_forward_hook(
+        lambda _module, given, _said: read.append(given[0].numel())
+    )
+    with ExitStack() as stack:
+        stack.callback(watch.remove)
+        said = ask(
+            base.model,
+            base.chat,
+            prompts,
+            max_new_tokens=1,
+            batch_size=16,
+            max_tokens=2 * longest,
+            on_step=lambda _: None,
+        )
+
+    assert None not in said
+    assert longest < sum(read) < 3 * longest  # of ten such prompts
 
 
 def test_boxed_probes_ask_for_a_box_and_look_into_it(base: Base) -> None:

@@ -200,6 +200,14 @@ def test_a_context_holds_fifty_statements_that_are_not_taught(corpus: Corpus) ->
     assert len(corpus.splits["retrieval"]) == len(corpus.facts)
 
 
+@pytest.mark.parametrize("corpus", [SMALL, LARGE, kgfact(3, 2)])
+def test_ten_questions_are_shown_the_same_statements(corpus: Corpus) -> None:
+    contexts = [row["context"] for row in corpus.splits["retrieval"]]
+
+    assert contexts == [contexts[place - place % 10] for place in range(len(contexts))]
+    assert len(set(contexts)) == -(-len(contexts) // 10)
+
+
 def test_two_steps_in_a_context_that_holds_both() -> None:
     for row in SMALL.splits["compositional_context"]:
         lines = row["context"].split("\n")[1:]
