@@ -267,6 +267,7 @@ def training_summary(trained: Trained) -> dict[str, Any]:
     return {
         "steps": trained.steps,
         "epochs": trained.epochs or None,
+        "learning_rate": trained.learning_rate,
         "first_loss": trained.losses[0] if trained.losses else None,
         "last_loss": trained.losses[-1] if trained.losses else None,
         "stopped_early": trained.stopped_early,

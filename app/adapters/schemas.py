@@ -37,6 +37,9 @@ class SupervisionSummary(BaseModel):
 class TrainingSummary(BaseModel):
     steps: int | None = None
     epochs: float | None = None
+    learning_rate: Annotated[
+        float | None, Field(description="Peak of the schedule, also where the job left it to the model.")
+    ] = None
     first_loss: Annotated[float | None, Field(description="In nats per token.")] = None
     last_loss: Annotated[float | None, Field(description="In nats per token.")] = None
     stopped_early: bool | None = None

@@ -151,6 +151,7 @@ def training(report: JobReport) -> list[Row]:
         for name, value, form in (
             ("Steps", found.steps, "d"),
             ("Epochs", found.epochs, "g"),
+            ("Learning rate", found.learning_rate, ".2g"),
             ("Loss of the first step, nats per token", found.first_loss, ".3f"),
             ("Loss of the last step, nats per token", found.last_loss, ".3f"),
         )

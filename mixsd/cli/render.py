@@ -134,6 +134,7 @@ def training_line(summary: Json | None) -> str:
         summary,
         ("{steps} steps", "steps"),
         ("{epochs:g} epochs", "epochs"),
+        ("learning rate {learning_rate:.2g}", "learning_rate"),
         ("loss {first_loss:.2f} to {last_loss:.2f}", "first_loss", "last_loss"),
     )
     if summary and summary.get("stopped_early"):

@@ -102,8 +102,8 @@ class TrainConfig:
     """How the adapter is trained.
 
     Attributes:
-        learning_rate: Peak of the schedule. None takes that of the model's width, see
-            `mixsd.training.schedule.rate_of_width`.
+        learning_rate: Peak of the schedule. None takes that of the model's width, and twice that with
+            the KL of `retention`, see `mixsd.training.schedule.rated`.
         schedule: `constant`, `linear` or `cosine`, after `warmup_steps` of linear rise.
         epochs: Passes over the targets.
         min_steps: With few targets, more passes are made, until there are as many steps.

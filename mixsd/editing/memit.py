@@ -124,6 +124,7 @@ def edit(
         loss = _loss_of(base, model, edits, hooks.on_check)
     hooks.on_progress(Progress(config.v_steps, config.v_steps, "steps", {"loss": loss}))
     return Trained(
+        learning_rate=None,
         model=model,
         steps=len(sought.losses),
         epochs=0,

@@ -40,6 +40,7 @@ class Trained:
     """A finished run.
 
     Attributes:
+        learning_rate: Peak of the schedule, also where the settings left it open. None of an edit.
         losses: The mean loss of each step, nats per token.
         stopped: Why it ended early: `learned` if every question was answered, `patience` if nothing
             became better; empty if it did not.
@@ -47,6 +48,7 @@ class Trained:
     """
 
     model: PeftModel
+    learning_rate: float | None
     steps: int
     epochs: int
     losses: tuple[float, ...]
@@ -232,6 +234,7 @@ class _Run:
             )
         return Trained(
             model=self._model,
+            learning_rate=self._config.learning_rate,
             steps=cursor.step,
             epochs=cursor.epoch + (cursor.batch > 0),
             losses=tuple(cursor.losses),

@@ -10,6 +10,7 @@ _RATE: Final = 5e-4
 _WIDTH: Final = 2000
 _FALL: Final = 0.78
 _MOST: Final = 1e-3
+_HELD: Final = 2.0
 
 
 def planned_steps(count: int, config: TrainConfig) -> int:
@@ -22,8 +23,7 @@ def rate_of_width(width: int) -> float:
     """Return the learning rate of an adapter of a model whose hidden states have so many numbers.
 
     5e-4 at a width of 2000, and less the wider a model is, by the power that sweeps over Llama models
-    gave (Thinking Machines, "LoRA Without Regret", 2025). Never more than 1e-3, beyond which nothing
-    was tried here.
+    gave (Thinking Machines, "LoRA Without Regret", 2025). Never more than 1e-3.
 
     Example:
         >>> [round(rate_of_width(width), 6) for width in (64, 576, 2048, 4096)]
@@ -33,8 +33,21 @@ def rate_of_width(width: int) -> float:
 
 
 def rated(config: TrainConfig, width: int) -> TrainConfig:
-    """Return settings with a learning rate: theirs, or that of a model's width."""
-    return config if config.learning_rate is not None else replace(config, learning_rate=rate_of_width(width))
+    """Return settings with a learning rate: theirs, or that of a model's width.
+
+    Twice that where the KL to the base model is trained beside the facts: it holds the model where it
+    was, and what is taught carries over to other wordings further (docs/results.md, trials 26 to 28).
+
+    Example:
+        >>> rated(TrainConfig(), 576).learning_rate
+        0.001
+        >>> rated(TrainConfig(retention=RetentionConfig(type="kl")), 576).learning_rate
+        0.002
+    """
+    if config.learning_rate is not None:
+        return config
+    held = _HELD if config.retention.type == "kl" else 1.0
+    return replace(config, learning_rate=held * rate_of_width(width))
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:

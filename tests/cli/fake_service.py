@@ -192,7 +192,7 @@ def a_report() -> dict[str, Any]:
         "confidence": 0.95,
         "supervision": {"facts": 2, "verified": 2, "attempts": 7, "mean_lam": 0.24, "naive_share": 0.21}
         | {"nats_per_token": 2.345, "tokens": 61},
-        "training": {"steps": 48, "epochs": 16, "first_loss": 3.5, "last_loss": 0.25}
+        "training": {"steps": 48, "epochs": 16, "learning_rate": 2e-3, "first_loss": 3.5, "last_loss": 0.25}
         | {"stopped_early": True, "seconds": 60.0},
         "phases": [
             {"phase": "generating", "seconds": 4.0, "done": 2, "total": 2, "unit": "facts"},

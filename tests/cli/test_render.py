@@ -32,7 +32,8 @@ def test_a_report_holds_every_figure_of_the_job() -> None:
         "2.35 nats",
     ):
         assert figure in text
-    assert "48 steps, 16 epochs, loss 3.50 to 0.25, stopped early because every fact was learned" in text
+    assert "48 steps, 16 epochs, learning rate 0.002, loss 3.50 to 0.25" in text
+    assert "stopped early because every fact was learned" in text
     assert "1 min 11 s" in text
     assert "1 min 15 s" in text  # all phases
 

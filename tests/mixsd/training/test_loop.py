@@ -40,6 +40,7 @@ def test_a_rate_that_is_left_open_is_that_of_the_models_width(new_base: NewBase,
     for given in (None, rate_of_width(new_base().model.config.hidden_size), 1e-4):
         trained = train(new_base(), tmp_path / str(given), replace(CONFIG, learning_rate=given))
         found.append((trained.losses, weights(trained)))
+        assert trained.learning_rate == (given or rate_of_width(new_base().model.config.hidden_size))
 
     assert found[0][0] == found[1][0] != found[2][0]
     assert equal(found[0][1], found[1][1])
