@@ -118,8 +118,9 @@ class TrainConfig:
             each holds a part, and gathers a layer when it computes that. For bases beside which a GPU
             has too little room to train. Slower; the result is the same but for rounding.
         clip: Largest norm of the gradient; 0 does not clip.
-        stop_when_learned: End once the model answers every question. Asked after an epoch whose loss
-            makes it likely, or every `eval_every` steps.
+        stop_when_learned: End once the model answers every question; with the KL of `retention` after
+            as many steps again, with a rate that falls to 0. Asked after an epoch whose loss makes it
+            likely, or every `eval_every` steps.
         eval_every: Steps between two measurements of what was learned; 0 measures after epochs.
         patience: End after so many measurements without a better one, with the adapter as it was at
             the best; 0 does not.

@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ class Cursor:
         last_epoch_loss: The mean of the epoch before.
         losses: Mean loss of each step, nats per token.
         measured: The steps after which it was measured what the model knows, each with the recall.
+        learned_at: The step after which all was learned and training was to end; 0 before that.
         room_tokens: Most tokens of a pass, 0 for any number, None where that is not decided yet.
         twice: Whether layers are computed twice.
         merge: Whether layers are merged that can be.
@@ -53,6 +54,7 @@ class Cursor:
     last_epoch_loss: float | None = None
     losses: list[float] = field(default_factory=list)
     measured: list[tuple[int, float]] = field(default_factory=list)
+    learned_at: int = 0
     room_tokens: int | None = None
     twice: bool = False
     merge: bool = True
@@ -140,12 +142,14 @@ def restore(
     """Bring model, optimizer and torch's random state to where the checkpoint was made.
 
     Raises:
-        CorruptError: The checkpoint is damaged, or belongs to other targets or settings.
+        CorruptError: The checkpoint is damaged, or belongs to other targets, settings or another version.
     """
     verify(folder)
     state = json.loads((folder / _STATE).read_text())
     if state["input_sha256"] != input_sha256:
         raise CorruptError(f"checkpoint {folder.name} belongs to other targets or settings")
+    if state["cursor"].keys() != {each.name for each in fields(Cursor)}:  # training may go on otherwise there
+        raise CorruptError(f"checkpoint {folder.name} was made by another version of mixsd")
     lora.set_weights(model, lora.load_weights(folder / _ADAPTER))
     tensors = lora.load_weights(folder / _OPTIMIZER)
     _set_random_state(tensors)

@@ -22,7 +22,7 @@ from mixsd.training.checkpoint import Cursor, Saved
 from mixsd.training.compute import check_device, compiled_layers, in_four_bits
 from mixsd.training.kept import Kept
 from mixsd.training.meter import Meter
-from mixsd.training.schedule import learning_rate, planned_steps, rated
+from mixsd.training.schedule import end_of_cooldown, learning_rate, planned_steps, rated
 from mixsd.training.sharded import Shards, sharded
 from mixsd.training.source import Source
 from mixsd.training.start import gradients_for
@@ -242,6 +242,12 @@ class _Run:
             measured=tuple(cursor.measured),
         )
 
+    @property
+    def _last(self) -> int:
+        """The step after which it ends, as far as that is known."""
+        learned_at = self._cursor.learned_at
+        return end_of_cooldown(learned_at, self._total, self._config) if learned_at else self._total
+
     def _loop(self) -> str:
         """Take the steps that are left. Returns why it ended early, nothing if it did not."""
         cursor = self._cursor
@@ -273,7 +279,9 @@ class _Run:
     def _reason_to_stop(self) -> str:
         config, cursor = self._config, self._cursor
         if config.stop_when_learned and cursor.recall is not None and cursor.recall >= 1:
-            return "learned"
+            cursor.learned_at = cursor.learned_at or cursor.step
+        if cursor.learned_at:
+            return "learned" if cursor.step >= self._last else ""
         return "patience" if 0 < config.patience <= cursor.without_better else ""
 
     def _measure_if_due(self) -> None:
@@ -306,14 +314,14 @@ class _Run:
         if config.eval_every:
             return cursor.step % config.eval_every == 0
         loss = cursor.last_epoch_loss
-        return cursor.batch == 0 and loss is not None and loss <= LEARNED_LOSS
+        return not cursor.learned_at and cursor.batch == 0 and loss is not None and loss <= LEARNED_LOSS
 
     def _step(self, chosen: Sequence[Example]) -> None:
         """Take one optimizer step on the mean loss over all target tokens of the batch."""
         cursor, config = self._cursor, self._config
         self._model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(cursor.step, self._total, config)
+            group["lr"] = learning_rate(cursor.step, self._total, config, learned_at=cursor.learned_at)
         self._optimizer.zero_grad(set_to_none=True)
         weight, tokens = self._world.totals(weight_of(chosen), sum(len(example.read) for example in chosen))
         loss = torch.zeros((), device=self._model.device)
@@ -401,7 +409,7 @@ class _Run:
         metrics = {"loss": cursor.losses[-1]} if cursor.losses else {}
         if cursor.recall is not None:
             metrics["recall"] = cursor.recall
-        self._hooks.on_progress(Progress(cursor.step, self._total, "steps", metrics))
+        self._hooks.on_progress(Progress(cursor.step, self._last, "steps", metrics))
         return 0.0
 
     def _notice(self, text: str) -> None:

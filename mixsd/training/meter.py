@@ -32,7 +32,9 @@ class Meter:
         """Return what was measured after the last step that was taken, see `mixsd.training.loop.Hooks`."""
         measured = {
             "loss": cursor.losses[-1],
-            "learning_rate": learning_rate(cursor.step - 1, self._total, self._config),
+            "learning_rate": learning_rate(
+                cursor.step - 1, self._total, self._config, learned_at=cursor.learned_at
+            ),
             "tokens_per_second": self._speed,
         }
         if cursor.recall is not None:

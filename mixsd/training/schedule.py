@@ -11,6 +11,8 @@ _WIDTH: Final = 2000
 _FALL: Final = 0.78
 _MOST: Final = 1e-3
 _HELD: Final = 2.0
+_COOLDOWN: Final = 1.0
+"""Steps after all was learned, as a share of those until then."""
 
 
 def planned_steps(count: int, config: TrainConfig) -> int:
@@ -41,6 +43,7 @@ def rated(config: TrainConfig, width: int) -> TrainConfig:
     Example:
         >>> rated(TrainConfig(), 576).learning_rate
         0.001
+        >>> from mixsd.config import RetentionConfig
         >>> rated(TrainConfig(retention=RetentionConfig(type="kl")), 576).learning_rate
         0.002
     """
@@ -50,13 +53,35 @@ def rated(config: TrainConfig, width: int) -> TrainConfig:
     return replace(config, learning_rate=held * rate_of_width(width))
 
 
-def learning_rate(step: int, total: int, config: TrainConfig) -> float:
+def end_of_cooldown(learned_at: int, total: int, config: TrainConfig) -> int:
+    """Return the step after which a run ends that had learned all after `learned_at` steps.
+
+    At once, unless the KL to the base model is trained beside the facts: then as many steps again,
+    with a rate that falls to 0. What was just learned settles in them, in other wordings too, and the
+    KL draws the model back (docs/results.md).
+
+    Example:
+        >>> from mixsd.config import RetentionConfig
+        >>> config = TrainConfig(retention=RetentionConfig(type="kl"))
+        >>> [end_of_cooldown(30, 300, config), end_of_cooldown(30, 50, config)]
+        [60, 50]
+        >>> end_of_cooldown(30, 300, TrainConfig())
+        30
+    """
+    if config.retention.type != "kl":
+        return learned_at
+    return min(total, learned_at + math.ceil(_COOLDOWN * learned_at))
+
+
+def learning_rate(step: int, total: int, config: TrainConfig, *, learned_at: int = 0) -> float:
     """Return the learning rate of a step, counted from 0, of `total`.
 
-    A linear rise over the warm-up, then constant, or down to 0 at the end.
+    A linear rise over the warm-up, then constant, or down to 0 at the end. After all was learned it
+    falls to 0 at the end of the cooldown, from wherever it was.
 
     Args:
         config: With a learning rate, see `rated`.
+        learned_at: The step after which all was learned and training was to end; 0 before that.
 
     Example:
         >>> config = TrainConfig(learning_rate=1.0, schedule="linear", warmup_steps=2)
@@ -66,6 +91,10 @@ def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     peak = config.learning_rate
     if peak is None:
         raise ValueError("the settings leave the learning rate to the model")
+    if learned_at and step >= learned_at:
+        end = end_of_cooldown(learned_at, total, config)
+        left = (end - step) / max(1, end - learned_at)
+        return left * learning_rate(step, total, config)
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)

@@ -95,7 +95,13 @@ class TrainingOptions(Request):
     ] = "none"
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip: Annotated[float, Field(ge=0, le=1000, description="Largest norm of the gradient; 0: any.")] = 1.0
-    stop_when_learned: bool = True
+    stop_when_learned: Annotated[
+        bool,
+        Field(
+            description="End once every question is answered; with `retention` of the type `kl` after as "
+            "many steps again, with a rate that falls to 0."
+        ),
+    ] = True
     eval_every: Annotated[
         int,
         Field(ge=0, le=10_000_000, description="Steps between measurements of what was learned. 0: epochs."),

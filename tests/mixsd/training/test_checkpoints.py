@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, the last two and the best, refused where they do not belong."""
 
+import json
 import os
 import signal
 import subprocess
@@ -91,6 +92,38 @@ def test_a_checkpoint_of_other_targets_is_passed_over_with_a_notice(
 
     assert steps[0] == 0
     assert "other targets or settings" in notices[0]
+
+
+def _less(cursor: dict[str, object]) -> object:
+    return cursor.pop("learned_at")
+
+
+def _more(cursor: dict[str, object]) -> object:
+    return cursor.setdefault("of_tomorrow", 1)
+
+
+@pytest.mark.parametrize("change", [_less, _more])
+def test_a_checkpoint_of_another_version_is_passed_over_and_the_run_begins_anew(
+    new_base: NewBase, tmp_path: Path, change: Callable[[dict[str, object]], object]
+) -> None:
+    straight = train(new_base(), tmp_path, CONFIG)
+    (folder,) = tmp_path.glob("checkpoint-*")
+    state = json.loads((folder / "state.json").read_text())
+    change(state["cursor"])
+    (folder / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    manifest["files"]["state.json"] = sha256_of_file(folder / "state.json")
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    notices: list[str] = []
+
+    trained = train(
+        new_base(), tmp_path / "b", CONFIG, resume=[folder], hooks=Hooks(on_notice=notices.append)
+    )
+
+    assert len(notices) == 1
+    assert "another version" in notices[0]
+    assert trained.losses == straight.losses
+    assert equal(weights(trained), weights(straight))
 
 
 def test_a_checkpoint_of_an_adapter_of_another_shape_is_refused(new_base: NewBase, tmp_path: Path) -> None:

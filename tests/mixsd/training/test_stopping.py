@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from peft import PeftModel
 
-from mixsd.config import Plan
+from mixsd.config import Plan, RetentionConfig
 from mixsd.evaluation import recall as recalling
 from mixsd.evaluation.asking import Answer
 from mixsd.facts import Fact
@@ -18,7 +18,7 @@ from mixsd.training import checkpoint, lora
 from mixsd.training.loop import LEARNED_LOSS, Hooks
 from tests.mixsd.evaluation.test_judge import a_record
 from tests.mixsd.training.conftest import NewBase
-from tests.mixsd.training.driving import CONFIG, equal, train, weights
+from tests.mixsd.training.driving import CONFIG, RATE, equal, train, weights
 
 LONG = replace(CONFIG, epochs=40, learning_rate=2e-2, stop_when_learned=True)
 
@@ -90,6 +90,79 @@ def test_all_learned_ends_it_only_if_that_is_wanted(base: Base, tmp_path: Path) 
 
     assert (trained.steps, trained.stopped) == (8, "")
     assert (stopped.steps, stopped.stopped) == (3, "learned")
+
+
+HELD = replace(CONFIG, epochs=8, eval_every=3, stop_when_learned=True, retention=RetentionConfig("kl"))
+"""Sixteen steps at most."""
+
+
+def test_beside_the_kl_it_cools_down_for_as_many_steps_again(base: Base, tmp_path: Path) -> None:
+    rates: list[float] = []
+    seen: list[tuple[int, int | None]] = []
+
+    def note(progress: Progress) -> None:
+        seen.append((progress.done, progress.total))
+
+    hooks = Hooks(
+        learned=saying([0.5, 1.0, 0.5, 0.5]),
+        on_metrics=lambda _, metrics: rates.append(metrics["learning_rate"] / RATE),
+        on_progress=note,
+    )
+
+    trained = train(base, tmp_path, HELD, hooks=hooks)
+
+    assert (trained.steps, trained.stopped) == (12, "learned")
+    assert rates == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    assert seen[5] == (5, 16)
+    assert seen[-1] == (12, 12)
+
+
+def test_it_cools_down_within_the_steps_that_were_planned(base: Base, tmp_path: Path) -> None:
+    rates: list[float] = []
+    hooks = Hooks(
+        learned=saying([0.5, 1.0, 1.0]),
+        on_metrics=lambda _, metrics: rates.append(metrics["learning_rate"] / RATE),
+    )
+
+    trained = train(base, tmp_path, replace(HELD, epochs=5), hooks=hooks)
+
+    assert (trained.steps, trained.stopped) == (10, "")
+    assert rates[6:] == pytest.approx([1, 3 / 4, 2 / 4, 1 / 4])
+
+
+def test_nothing_is_asked_while_it_cools_down(base: Base, tmp_path: Path) -> None:
+    config = replace(LONG, retention=RetentionConfig("kl"))
+
+    trained = train(base, tmp_path, config, hooks=Hooks(learned=saying([0.5, 1.0])))
+
+    (_, _), (learned_at, recall) = trained.measured
+    assert recall == 1
+    assert (trained.steps, trained.stopped) == (2 * learned_at, "learned")
+
+
+@pytest.mark.parametrize("stop", [5, 6, 7, 9, 11])
+def test_a_cooldown_outlives_a_resume(new_base: NewBase, tmp_path: Path, stop: int) -> None:
+    recalls = [0.5, 1.0, 0.5, 1.0]
+    straight = train(new_base(), tmp_path / "a", HELD, hooks=Hooks(learned=saying(recalls)))
+
+    def stop_at(progress: Progress) -> None:
+        if progress.done == stop:
+            raise StopRequested
+
+    hooks = Hooks(learned=saying(recalls), on_progress=stop_at)
+    with pytest.raises(StopRequested):
+        train(new_base(), tmp_path / "b", HELD, hooks=hooks)
+    trained = train(
+        new_base(),
+        tmp_path / "c",
+        HELD,
+        resume=checkpoint.newest(list((tmp_path / "b").iterdir())),
+        hooks=Hooks(learned=saying(recalls[stop // 3 :])),
+    )
+
+    assert trained.measured == straight.measured
+    assert (trained.steps, trained.stopped) == (12, "learned")
+    assert equal(weights(trained), weights(straight))
 
 
 def test_out_of_patience_it_ends_with_the_adapter_that_knew_most(new_base: NewBase, tmp_path: Path) -> None:
