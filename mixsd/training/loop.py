@@ -129,7 +129,7 @@ def train_adapter(
     """
     if not examples:
         raise NoSupervisionError("no fact has a text to train on: see the reasons in the supervision")
-    config = rated(config, base.model.config.get_text_config().hidden_size)
+    config = rated(config, base.model.config.get_text_config().hidden_size, fresh=start is None)
     world = World()
     check_device(base.model.device if config.shard == "none" else world.device, config)
     with ExitStack() as stack:

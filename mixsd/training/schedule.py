@@ -34,11 +34,17 @@ def rate_of_width(width: int) -> float:
     return min(_MOST, _RATE * math.pow(_WIDTH / width, _FALL))
 
 
-def rated(config: TrainConfig, width: int) -> TrainConfig:
+def rated(config: TrainConfig, width: int, *, fresh: bool = True) -> TrainConfig:
     """Return settings with a learning rate: theirs, or that of a model's width.
 
     Twice that where the KL to the base model is trained beside the facts: it holds the model where it
-    was, and what is taught carries over to other wordings further (docs/results.md, trials 26 to 28).
+    was, and what is taught carries over to other wordings further (docs/results.md, trials 26 to 30).
+
+    Args:
+        config: The settings.
+        width: Of the model's hidden states.
+        fresh: Whether the adapter is a new one. One that knows facts already is trained on at the plain
+            rate: what it knows is held by texts that are replayed, of which there are few.
 
     Example:
         >>> rated(TrainConfig(), 576).learning_rate
@@ -46,10 +52,12 @@ def rated(config: TrainConfig, width: int) -> TrainConfig:
         >>> from mixsd.config import RetentionConfig
         >>> rated(TrainConfig(retention=RetentionConfig(type="kl")), 576).learning_rate
         0.002
+        >>> rated(TrainConfig(retention=RetentionConfig(type="kl")), 576, fresh=False).learning_rate
+        0.001
     """
     if config.learning_rate is not None:
         return config
-    held = _HELD if config.retention.type == "kl" else 1.0
+    held = _HELD if fresh and config.retention.type == "kl" else 1.0
     return replace(config, learning_rate=held * rate_of_width(width))
 
 

@@ -24,6 +24,7 @@ TRAINING = {
     "epochs": 1,
     "min_steps": 32,
     "stop_when_learned": False,
+    "learning_rate": 1e-3,
     "retention": {"type": "kl", "prompts": 16, "max_new_tokens": 16},
 }
 EVALUATION = {"general": False, "max_new_tokens": 24, "gate": {"suite": "drift", "max_drop": 0.1}}

@@ -61,7 +61,8 @@ class TrainingOptions(Request):
         Annotated[float, Field(gt=0, le=1)] | None,
         Field(
             description="Peak of the schedule. null takes that of the model's width: 5e-4 at 2000, less the "
-            "wider it is, and at most 1e-3; with `retention` of the type `kl` twice that."
+            "wider it is, and at most 1e-3; with `retention` of the type `kl` and a fresh "
+            "adapter twice that."
         ),
     ] = None
     schedule: Literal["constant", "linear", "cosine"] = "constant"
