@@ -37,7 +37,7 @@ from mixsd.progress import OnProgress
 from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from mixsd.training import checkpoint, lora
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 
 _log = logging.getLogger(__name__)
 

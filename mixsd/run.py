@@ -40,7 +40,8 @@ from mixsd.teaching import Lesson, learned_by, source_of, targets_in
 from mixsd.training import launch, lora
 from mixsd.training.compute import check_device
 from mixsd.training.follower import Task
-from mixsd.training.loop import Hooks, Trained, train_adapter
+from mixsd.training.hooks import Hooks
+from mixsd.training.loop import Trained, train_adapter
 from mixsd.training.schedule import planned_steps
 from mixsd.training.sharded import check_layers
 from mixsd.units import ids_of

@@ -16,27 +16,25 @@ from app.storage import ArtifactStore
 from mixsd import run
 from mixsd.cache import FILE, SupervisionCache
 from mixsd.config import MixConfig, Plan
-from mixsd.errors import ConfigError
 from mixsd.evaluation.adapters import measure_adapter
 from mixsd.evaluation.drift import DriftSample
 from mixsd.evaluation.measure import Measured, questions_in
 from mixsd.facts import Fact
 from mixsd.known import Parted, parted, without
 from mixsd.living import Living, Parent, Start, start_of
-from mixsd.models.load import Base, choose_device
+from mixsd.models.load import Base
 from mixsd.models.registry import default_cache
 from mixsd.objectives.retiring import retired_records
 from mixsd.pieces import pieces
 from mixsd.supervise import supervise, supervise_alike
 from mixsd.supervision import RETIRED, Supervision, sha256_of, taught_by
 from mixsd.tokens import ChatTokenizer
-from mixsd.training import launch
 from worker.continuing import parent_for, parent_said
 from worker.control import Control
 from worker.evaluating import run_evaluation
 from worker.exporting import run_export
 from worker.measured import Tally, of_scores
-from worker.preparing import baseline_of, load
+from worker.preparing import baseline_of, check_processes, load
 from worker.publication import FactVerdict, Publication, PublishedFile
 from worker.reading import SupervisionRow
 from worker.results import Results
@@ -99,7 +97,7 @@ class _Attempt:
         """Get the base model and load it."""
         control, job = self._control, self._job
         control.enter(Phase.PREPARING, 2, "steps")
-        _check_processes(self._plan.training.processes, self._settings)
+        check_processes(self._plan.training.processes, self._settings)
         self._base = load(control, self._settings, job)
         folder = control.folder / f"fence-{control.fence}" / "parent"
         self._parent = parent_for(control, self._store, job, folder, self._base, self._facts)
@@ -383,20 +381,6 @@ class _Attempt:
                     reason=record.reason,
                     attempts=record.attempts,
                 )
-
-
-def _check_processes(wanted: int, settings: Settings) -> None:
-    """Refuse a job that wants more processes than the operator allows, before a model is fetched for it.
-
-    Raises:
-        ConfigError: It does.
-    """
-    allowed = settings.max_processes or launch.most_processes(choose_device(settings.device))
-    if wanted > allowed:
-        raise ConfigError(
-            f"training.processes is {wanted}, and this worker allows {allowed}: set it to {allowed} or less, "
-            "or raise MIXSD_MAX_PROCESSES, whose default is the number of GPUs"
-        )
 
 
 def _row(record: Supervision, place: int, variant: int, chat: ChatTokenizer) -> SupervisionRow:

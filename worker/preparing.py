@@ -7,11 +7,13 @@ from app.jobs.states import Phase
 from app.settings import Settings
 from mixsd import run
 from mixsd.config import Plan
+from mixsd.errors import ConfigError
 from mixsd.evaluation.measure import Measured, measure
 from mixsd.facts import Fact
-from mixsd.models.load import Base, load_base, use_threads
+from mixsd.models.load import Base, choose_device, load_base, use_threads
 from mixsd.models.registry import default_cache
 from mixsd.models.store import pull
+from mixsd.training import launch
 from worker.control import Control
 from worker.results import Results
 from worker.variants import Reporter
@@ -49,3 +51,17 @@ def baseline_of(
     said = measure(base, facts, plan.evaluation, on_progress=Reporter(control, Phase.BASELINE))
     results.end(Phase.BASELINE, said.to_json())
     return said
+
+
+def check_processes(wanted: int, settings: Settings) -> None:
+    """Refuse a job that wants more processes than the operator allows, before a model is fetched for it.
+
+    Raises:
+        ConfigError: It does.
+    """
+    allowed = settings.max_processes or launch.most_processes(choose_device(settings.device))
+    if wanted > allowed:
+        raise ConfigError(
+            f"training.processes is {wanted}, and this worker allows {allowed}: set it to {allowed} or less, "
+            "or raise MIXSD_MAX_PROCESSES, whose default is the number of GPUs"
+        )

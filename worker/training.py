@@ -17,7 +17,7 @@ from mixsd.living import Start
 from mixsd.models.load import Base
 from mixsd.training import checkpoint, lora
 from mixsd.training.checkpoint import Saved
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from worker.control import Control
 from worker.results import Results
 from worker.variants import Reporter, Share, Variant, joined

@@ -17,7 +17,7 @@ from benchmarks.training.setting import (
 )
 from mixsd.decoding.rows import common
 from mixsd.training.batches import Example, order_of
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 
 Figures = Mapping[str, Figure]
 

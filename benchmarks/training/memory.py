@@ -12,7 +12,7 @@ import torch
 from benchmarks.training.setting import Setting, Sizes, trained_for
 from mixsd.models.load import load_base, use_threads
 from mixsd.models.registry import OnDisk
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 
 
 def in_child(setting: Setting, steps: int) -> int:

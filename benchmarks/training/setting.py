@@ -19,7 +19,8 @@ from mixsd.progress import Progress
 from mixsd.prompts import STYLES
 from mixsd.training import lora
 from mixsd.training.batches import Example, weight_of
-from mixsd.training.loop import Hooks, train_adapter
+from mixsd.training.hooks import Hooks
+from mixsd.training.loop import train_adapter
 from mixsd.training.merged import MergedLayers
 from mixsd.training.step import Gradients
 from mixsd.training.ways import TreeWay

@@ -29,7 +29,8 @@ from mixsd.models.load import Base
 from mixsd.supervise import supervise
 from mixsd.supervision import Supervision, summary
 from mixsd.training import checkpoint, lora
-from mixsd.training.loop import Hooks, Trained
+from mixsd.training.hooks import Hooks
+from mixsd.training.loop import Trained
 
 Row = dict[str, Any]
 

@@ -35,7 +35,8 @@ from mixsd.records import plain_record, prompt_sha256
 from mixsd.supervision import Supervision
 from mixsd.training import lora
 from mixsd.training.batches import Example
-from mixsd.training.loop import Hooks, Trained
+from mixsd.training.hooks import Hooks
+from mixsd.training.loop import Trained
 from mixsd.units import Unit, units_of
 
 log = logging.getLogger(__name__)

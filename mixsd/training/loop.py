@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,12 @@ from torch import Tensor
 from mixsd.config import TrainConfig
 from mixsd.errors import CorruptError, DivergedError, NoSupervisionError
 from mixsd.models.load import Base
-from mixsd.progress import OnProgress, Progress, StopRequested, silent
+from mixsd.progress import Progress, StopRequested
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, order_of, weight_of
-from mixsd.training.checkpoint import Cursor, Saved
+from mixsd.training.checkpoint import Cursor
 from mixsd.training.compute import check_device, compiled_layers, in_four_bits
+from mixsd.training.hooks import Hooks
 from mixsd.training.kept import Kept
 from mixsd.training.meter import Meter
 from mixsd.training.schedule import end_of_cooldown, learning_rate, planned_steps, rated
@@ -60,34 +61,6 @@ class Trained:
         return bool(self.stopped)
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What a run tells its caller, and asks of it.
-
-    Attributes:
-        learned: Returns the share of the questions that the model answers now. May raise.
-        drift: Returns what text of the base model's own costs the model now, nats per token. Asked
-            whenever `learned` is. May raise.
-        on_progress: Called after every step, with its loss and the recall if that was measured. May
-            raise to stop.
-        on_metrics: Called after every step, before its checkpoint, with the steps that are done and
-            `loss`, `learning_rate`, `tokens_per_second` read, and `recall` and `drift` if they were
-            measured. May raise.
-        on_check: Called while it is asked what was learned, before every forward pass, and while a
-            sharded model is computed. May raise.
-        on_checkpoint: Called with each checkpoint, once it is on disk.
-        on_notice: Called with a sentence on what a user should know and what does not stop the run.
-    """
-
-    learned: Callable[[PeftModel], float] | None = None
-    drift: Callable[[PeftModel], float] | None = None
-    on_progress: OnProgress = silent
-    on_metrics: Callable[[int, Mapping[str, float]], None] = lambda _, __: None
-    on_check: Callable[[], None] = lambda: None
-    on_checkpoint: Callable[[Saved], None] = lambda _: None
-    on_notice: Callable[[str], None] = lambda _: None
-
-
 def train_adapter(
     base: Base,
     examples: Sequence[Example],
@@ -96,7 +69,7 @@ def train_adapter(
     work: Path,
     input_sha256: str,
     resume: Sequence[Path] = (),
-    hooks: Hooks = Hooks(),
+    hooks: Hooks = Hooks(),  # noqa: B008  frozen
     source: Source | None = None,
     start: Path | None = None,
 ) -> Trained:

@@ -29,7 +29,7 @@ class Meter:
         self._speed = tokens / max(time.perf_counter() - self._began, 1e-9)
 
     def of_step(self, cursor: Cursor) -> dict[str, float]:
-        """Return what was measured after the last step that was taken, see `mixsd.training.loop.Hooks`."""
+        """Return what was measured after the last step that was taken, see `mixsd.training.hooks.Hooks`."""
         measured = {
             "loss": cursor.losses[-1],
             "learning_rate": learning_rate(

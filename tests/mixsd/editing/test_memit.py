@@ -28,7 +28,7 @@ from mixsd.packaging import MANIFEST
 from mixsd.progress import Progress, StopRequested, silent
 from mixsd.supervise import supervise
 from mixsd.training import lora
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from tests.fixtures.tiny import POSITIONS, VOCABULARY
 from tests.mixsd.editing.conftest import FACTS, NewBase, edited, freeze, memit, supervised
 

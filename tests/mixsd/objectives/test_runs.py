@@ -23,7 +23,8 @@ from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, examples_of, order_of
-from mixsd.training.loop import Hooks, Trained
+from mixsd.training.hooks import Hooks
+from mixsd.training.loop import Trained
 from mixsd.training.soft import soft_loss
 from tests.mixsd.objectives.conftest import NewBase
 

@@ -10,7 +10,7 @@ from mixsd.config import LoraConfig, TrainConfig
 from mixsd.errors import ConfigError, NoSupervisionError
 from mixsd.models.load import Base
 from mixsd.training import lora
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from tests.mixsd.training.driving import CONFIG, EXAMPLES, train
 
 

@@ -19,7 +19,7 @@ from mixsd.models.load import Base
 from mixsd.progress import Progress
 from mixsd.training import checkpoint, lora
 from mixsd.training.checkpoint import Cursor, Saved
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from tests.mixsd.training.conftest import NewBase
 from tests.mixsd.training.driving import CONFIG, DIGEST, equal, train, weights
 

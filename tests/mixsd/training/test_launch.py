@@ -25,7 +25,8 @@ from mixsd.supervise import supervise
 from mixsd.supervision import Supervision
 from mixsd.training import checkpoint, launch, lora
 from mixsd.training.follower import OTHER_LOST, OUT_OF_MEMORY, Task
-from mixsd.training.loop import Hooks, Trained
+from mixsd.training.hooks import Hooks
+from mixsd.training.loop import Trained
 from tests.mixsd.training.conftest import NewBase
 from tests.processes import commands
 
@@ -190,7 +191,7 @@ import torch
 from mixsd import run
 from mixsd.models.load import load_base
 from mixsd.models.registry import find
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from tests.mixsd.training.test_launch import FACTS, plan_of, supervised
 
 torch.set_num_threads(1)

@@ -11,13 +11,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from mixsd.config import LoraConfig
+from mixsd.config import LoraConfig, RetentionConfig
 from mixsd.errors import DivergedError
 from mixsd.models.load import Base
 from mixsd.progress import Progress, StopRequested, silent
 from mixsd.training import checkpoint, lora
 from mixsd.training.batches import Example, order_of
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from mixsd.training.schedule import planned_steps, rate_of_width
 from tests.mixsd.training.conftest import NewBase
 from tests.mixsd.training.driving import CONFIG, EXAMPLES, RATE, equal, soft, train, weights
@@ -44,6 +44,23 @@ def test_a_rate_that_is_left_open_is_that_of_the_models_width(new_base: NewBase,
 
     assert found[0][0] == found[1][0] != found[2][0]
     assert equal(found[0][1], found[1][1])
+
+
+def test_beside_the_kl_an_open_rate_is_twice_that_but_not_from_a_parent(
+    new_base: NewBase, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, learning_rate=None, retention=RetentionConfig("kl"))
+    plain = rate_of_width(new_base().model.config.hidden_size)
+    parent, heard = tmp_path / "parent", []
+    parent.mkdir()
+    hooks = Hooks(on_metrics=lambda _, measured: heard.append(measured["learning_rate"]))
+
+    fresh = train(new_base(), tmp_path / "fresh", config, hooks=hooks)
+    lora.save_adapter(fresh.model, parent)
+    led_on = train(new_base(), tmp_path / "on", config, hooks=hooks, start=parent)
+
+    assert (fresh.learning_rate, led_on.learning_rate) == (2 * plain, plain)
+    assert (max(heard[: fresh.steps]), max(heard[fresh.steps :])) == (2 * plain, plain)
 
 
 def test_the_loss_is_that_of_plain_training_with_peft(new_base: NewBase, tmp_path: Path) -> None:

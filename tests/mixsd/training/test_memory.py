@@ -12,7 +12,7 @@ from mixsd.errors import OutOfMemoryError
 from mixsd.models.load import Base
 from mixsd.training import lora, memory
 from mixsd.training.batches import Example, pieces_of
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from mixsd.training.memory import Needs, Room, room_for
 from mixsd.training.step import Gradients, gradient_of
 from mixsd.training.ways import PlainWay, TreeWay

@@ -19,7 +19,7 @@ from mixsd.models.load import Base
 from mixsd.progress import StopRequested
 from mixsd.training import lora, memory, sharded
 from mixsd.training.batches import Example
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from mixsd.training.memory import Room
 from mixsd.training.sharded import Shards, check_layers
 from mixsd.training.step import Gradients, gradient_of

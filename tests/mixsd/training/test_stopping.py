@@ -15,7 +15,8 @@ from mixsd.models.load import Base
 from mixsd.progress import Progress, StopRequested
 from mixsd.teaching import learned_by
 from mixsd.training import checkpoint, lora
-from mixsd.training.loop import LEARNED_LOSS, Hooks
+from mixsd.training.hooks import Hooks
+from mixsd.training.loop import LEARNED_LOSS
 from tests.mixsd.evaluation.test_judge import a_record
 from tests.mixsd.training.conftest import NewBase
 from tests.mixsd.training.driving import CONFIG, RATE, equal, train, weights

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from mixsd.errors import CorruptError
 from mixsd.models.load import Base
 from mixsd.training import loop
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from mixsd.training.world import World
 from tests.mixsd.training.conftest import NewBase
 from tests.mixsd.training.driving import CONFIG, train, weights
@@ -33,7 +33,7 @@ from mixsd.models.load import load_base
 from mixsd.models.registry import find
 from mixsd.progress import StopRequested
 from mixsd.training import checkpoint
-from mixsd.training.loop import Hooks
+from mixsd.training.hooks import Hooks
 from tests.mixsd.training.driving import CONFIG, EXAMPLES, train, weights
 
 rank, size, options = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
