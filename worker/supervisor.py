@@ -41,7 +41,7 @@ from worker.watch import Cause, Ending, Watch
 
 log = structlog.get_logger(__name__)
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Of the worker. A job may ask for a minimum."""
 
 _STOPPED: Final = {Exit.CANCELLED, Exit.HANDED_BACK, -signal.SIGTERM}

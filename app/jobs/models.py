@@ -22,6 +22,8 @@ EXPORTING: Final = 5
 """The first version of workers that knows jobs of the kind `export`."""
 OPEN_RATES: Final = 6
 """The first version of workers that takes the learning rate of a model, and checks by `contains_strict`."""
+MULTIPLIED_RATES: Final = 7
+"""The first version of workers that multiplies the learning rate."""
 
 _OWNED = "('running', 'pausing', 'cancelling')"
 _TERMINAL = "('succeeded', 'failed', 'cancelled')"

@@ -22,7 +22,15 @@ from app.jobs import adding, attempts, parents, quotas, repository
 from app.jobs.adding import Facts, Standing
 from app.jobs.errors import SuiteNotMeasuredError
 from app.jobs.forecasts import Forecaster, Wanted
-from app.jobs.models import CONTINUING, OPEN_RATES, SEVERAL_VARIANTS, Checkpoint, Job, JobAttempt
+from app.jobs.models import (
+    CONTINUING,
+    MULTIPLIED_RATES,
+    OPEN_RATES,
+    SEVERAL_VARIANTS,
+    Checkpoint,
+    Job,
+    JobAttempt,
+)
 from app.jobs.requests import GateOptions, JobChange, JobCreate, RetryFrom
 from app.jobs.schemas import JobRead
 from app.jobs.states import Action, JobKind, JobStatus
@@ -161,6 +169,8 @@ def _new_job(
 def _least_worker(settings: JsonObject) -> int:
     """Return the version of a worker that knows every setting of a job."""
     methods = expanded(settings["method"])
+    if "learning_rate_multiplier" in settings["training"]:
+        return MULTIPLIED_RATES
     if settings["training"]["learning_rate"] is None:
         return OPEN_RATES
     if any(method.get("verifier") == "contains_strict" for method in methods):

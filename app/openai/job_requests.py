@@ -28,8 +28,6 @@ from app.jobs.requests import (
 from app.jobs.requests.base import Metadata, Priority, Request, Seed
 from app.openai.fields import EmptyList, Refused, word_or_number
 
-LEARNING_RATE: Final = 5e-4
-"""What a multiplier of 1 stands for."""
 SUPERVISED: Final = "supervised"
 """What OpenAI calls our `sft`."""
 
@@ -48,9 +46,9 @@ class Hyperparameters(Request):
         Annotated[int, Field(ge=1, le=4096), Tag("number")] | Auto, Discriminator(word_or_number)
     ] = "auto"
     learning_rate_multiplier: Annotated[
-        Annotated[float, Field(gt=0, le=1 / LEARNING_RATE), Tag("number")] | Auto,
+        Annotated[float, Field(gt=0, le=500), Tag("number")] | Auto,
         Discriminator(word_or_number),
-        Field(description=f"Of a learning rate of {LEARNING_RATE:g}."),
+        Field(description="Of our default, which the width of the model decides."),
     ] = "auto"
 
     def training(self) -> dict[str, Any]:
@@ -61,7 +59,7 @@ class Hyperparameters(Request):
         if self.batch_size != "auto":
             found["batch_size"] = self.batch_size
         if self.learning_rate_multiplier != "auto":
-            found["learning_rate"] = LEARNING_RATE * self.learning_rate_multiplier
+            found["learning_rate_multiplier"] = self.learning_rate_multiplier
         return found
 
 

@@ -11,7 +11,7 @@ from app.ids import AdapterId, CheckpointId, EventId, FactSetId, FileId, JobId, 
 from app.jobs.models import Checkpoint
 from app.jobs.schemas import JobRead
 from app.jobs.states import JobStatus, Phase
-from app.openai.job_requests import LEARNING_RATE, SUPERVISED
+from app.openai.job_requests import SUPERVISED
 
 TuningStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 
@@ -114,12 +114,10 @@ def status_of(status: JobStatus, phase: Phase | None) -> TuningStatus:
 
 def _hyperparameters_of(job: JobRead) -> FineTuningHyperparameters:
     training = job.training
-    peak = training and training.learning_rate
-    rate = peak and peak / LEARNING_RATE
     return FineTuningHyperparameters(
         n_epochs=training and training.epochs,
         batch_size=training and training.batch_size,
-        learning_rate_multiplier=rate and round(rate, 9),
+        learning_rate_multiplier=training and training.learning_rate_multiplier,
     )
 
 

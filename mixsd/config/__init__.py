@@ -151,6 +151,8 @@ class Plan:
             del training["known_facts"]
         if self.training.kept_ratio == KEPT_RATIO:  # likewise
             del training["kept_ratio"]
+        if self.training.learning_rate_multiplier == 1:  # likewise
+            del training["learning_rate_multiplier"]
         return {
             "method": {"type": self.method_type, **_plain(asdict(self.method))},
             "training": _plain(training),

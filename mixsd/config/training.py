@@ -17,6 +17,7 @@ SHARDINGS: Final = ("none", "full")
 KNOWN_FACTS: Final = ("train", "skip")
 KEPT_RATIO: Final = 1.0
 MAX_PROCESSES: Final = 64
+MAX_MULTIPLIER: Final = 500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class TrainConfig:
     Attributes:
         learning_rate: Peak of the schedule. None takes that of the model's width, and twice that with
             the KL of `retention`, see `mixsd.training.schedule.rated`.
+        learning_rate_multiplier: What that is multiplied by, the model's own as well.
         schedule: `constant`, `linear` or `cosine`, after `warmup_steps` of linear rise.
         epochs: Passes over the targets.
         min_steps: With few targets, more passes are made, until there are as many steps.
@@ -139,6 +141,7 @@ class TrainConfig:
 
     lora: LoraConfig = field(default_factory=LoraConfig)
     learning_rate: float | None = None
+    learning_rate_multiplier: float = 1.0
     schedule: str = "constant"
     warmup_steps: int = 5
     epochs: int = 20
@@ -165,6 +168,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate must be in (0, 1], got {self.learning_rate}")
+        self._check_multiplier()
         one_of("schedule", self.schedule, SCHEDULES)
         within("warmup_steps", self.warmup_steps, 0, 100_000)
         within("epochs", self.epochs, 1, 1000)
@@ -185,6 +189,21 @@ class TrainConfig:
         within("kept_ratio", self.kept_ratio, 0, 16)
         within("seed", self.seed, 0, MAX_SEED)
         self._check_sharding()
+
+    def _check_multiplier(self) -> None:
+        """Refuse one that makes no learning rate.
+
+        Raises:
+            ConfigError: Says what it may be.
+        """
+        factor = self.learning_rate_multiplier
+        if not 0 < factor <= MAX_MULTIPLIER:
+            raise ConfigError(f"learning_rate_multiplier must be in (0, {MAX_MULTIPLIER:g}], got {factor}")
+        if self.learning_rate is not None and self.learning_rate * factor > 1:
+            raise ConfigError(
+                f"learning_rate {self.learning_rate} times learning_rate_multiplier {factor} is above 1: "
+                "lower one of them"
+            )
 
     def _check_sharding(self) -> None:
         """Refuse what does not go with a sharded base.

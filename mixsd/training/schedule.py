@@ -35,10 +35,11 @@ def rate_of_width(width: int) -> float:
 
 
 def rated(config: TrainConfig, width: int, *, fresh: bool = True) -> TrainConfig:
-    """Return settings with a learning rate: theirs, or that of a model's width.
+    """Return settings with a learning rate: theirs, or that of a model's width, times their multiplier.
 
-    Twice that where the KL to the base model is trained beside the facts: it holds the model where it
-    was, and what is taught carries over to other wordings further (docs/results.md, trials 26 to 30).
+    Twice that of the width where the KL to the base model is trained beside the facts: it holds the model
+    where it was, and what is taught carries over to other wordings further (docs/results.md, trials 26 to
+    30).
 
     Args:
         config: The settings.
@@ -54,11 +55,13 @@ def rated(config: TrainConfig, width: int, *, fresh: bool = True) -> TrainConfig
         0.002
         >>> rated(TrainConfig(retention=RetentionConfig(type="kl")), 576, fresh=False).learning_rate
         0.001
+        >>> rated(TrainConfig(learning_rate_multiplier=0.5), 576).learning_rate
+        0.0005
     """
-    if config.learning_rate is not None:
-        return config
-    held = _HELD if fresh and config.retention.type == "kl" else 1.0
-    return replace(config, learning_rate=held * rate_of_width(width))
+    rate = config.learning_rate
+    if rate is None:
+        rate = rate_of_width(width) * (_HELD if fresh and config.retention.type == "kl" else 1.0)
+    return replace(config, learning_rate=rate * config.learning_rate_multiplier, learning_rate_multiplier=1.0)
 
 
 def end_of_cooldown(learned_at: int, total: int, config: TrainConfig) -> int:

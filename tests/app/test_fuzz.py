@@ -46,6 +46,7 @@ BEYOND_THE_DOCUMENT: Final = {
     "no_parent": "what one more rule would make too large for the generator of requests",
     "no_stream": "options of a stream where there is none",
     "parent_not_supported": "as no_parent",
+    "rate_too_high": "the product of two numbers",
     "too_long at /method": "the lengths of several lists together",
     "user_last": "the last item of a list",
     "webhook_url_refused": "what a name resolves to",

@@ -97,6 +97,12 @@ def test_the_story_of_a_job_begins_with_its_creation(client: TestClient, databas
         ({"methods": 1}, "/methods", "unknown_field"),
         ({"training": {"rank": 0}}, "/training/rank", "out_of_range"),
         ({"training": {"target_modules": []}}, "/training/target_modules", "too_short"),
+        ({"training": {"learning_rate_multiplier": 0}}, "/training/learning_rate_multiplier", "out_of_range"),
+        (
+            {"training": {"learning_rate": 0.5, "learning_rate_multiplier": 3}},
+            "/training",
+            "rate_too_high",
+        ),
         ({"training": {"shard": "half"}}, "/training/shard", "unknown_value"),
         ({"training": {"shard": "full"}}, "/training", "bad_sharding"),
         ({"training": A_SHARDING | {"quantize": "nf4"}}, "/training", "bad_sharding"),

@@ -36,7 +36,7 @@ def test_hyperparameters_and_settings_become_those_of_a_job(client: TestClient) 
 
     assert (shown["status"], shown["model"], shown["training_file"]) == ("queued", BASE, file["id"])
     assert (shown["seed"], shown["suffix"], shown["metadata"]) == (9, "mayors", {"team": "maps"})
-    assert shown["hyperparameters"] == {"n_epochs": 4, "batch_size": 2, "learning_rate_multiplier": None}
+    assert shown["hyperparameters"] == {"n_epochs": 4, "batch_size": 2, "learning_rate_multiplier": 1}
     assert shown["method"]["mixsd"]["lam"] == 0.2
     assert (job["method"]["type"], job["method"]["lam"], job["method"]["seed"]) == ("mixsd", 0.2, 9)
     training = job["training"]
@@ -46,14 +46,20 @@ def test_hyperparameters_and_settings_become_those_of_a_job(client: TestClient) 
     assert job["fact_set_id"] == file["fact_set_id"]
 
 
-def test_a_rate_that_is_left_to_the_model_has_no_multiplier(client: TestClient) -> None:
-    beyond = {"training": {"learning_rate": None}}
-    request = {"model": BASE, "training_file": a_file(client)["id"], "mixsd": beyond}
+@pytest.mark.parametrize("rate", [None, 2e-4])
+def test_a_multiplier_is_of_the_rate_beside_it(client: TestClient, rate: float | None) -> None:
+    request = {
+        "model": BASE,
+        "training_file": a_file(client)["id"],
+        "hyperparameters": {"learning_rate_multiplier": 0.5},
+        "mixsd": {"training": {"learning_rate": rate}},
+    }
 
     shown = client.post(JOBS, json=request).json()
 
-    assert shown["hyperparameters"]["learning_rate_multiplier"] is None
-    assert client.get(f"/jobs/{shown['id']}").json()["training"]["learning_rate"] is None
+    assert shown["hyperparameters"]["learning_rate_multiplier"] == 0.5
+    training = client.get(f"/jobs/{shown['id']}").json()["training"]
+    assert (training["learning_rate"], training["learning_rate_multiplier"]) == (rate, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,8 @@ def test_supervised_is_plain_fine_tuning(client: TestClient, how: dict[str, Any]
     assert shown["method"]["type"] == "supervised"
     assert shown["method"]["supervised"]["hyperparameters"]["learning_rate_multiplier"] == 2
     job = client.get(f"/jobs/{shown['id']}").json()
-    assert (job["method"]["type"], job["training"]["learning_rate"]) == ("sft", 0.001)
+    assert (job["method"]["type"], job["training"]["learning_rate"]) == ("sft", None)
+    assert job["training"]["learning_rate_multiplier"] == 2
     assert (job["training"]["epochs"], job["training"]["stop_when_learned"]) == (20, True)
 
 

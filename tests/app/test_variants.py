@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.db.engine import Database
-from app.jobs.models import OPEN_RATES, SEVERAL_VARIANTS
+from app.jobs.models import MULTIPLIED_RATES, OPEN_RATES, SEVERAL_VARIANTS
 from app.jobs.variants import variants_of
 from app.storage import LocalStore
 from tests.app.published import SWEEP, a_published_sweep
@@ -38,7 +38,7 @@ def test_a_list_of_lam_is_one_job_with_a_variant_for_each_value(
     assert job["training"]["retention"]["type"] == "kl"
     stored = the_job(database, job["id"])
     assert (stored.method_type, stored.min_worker_version) == ("mixsd", OPEN_RATES)
-    assert VERSION >= OPEN_RATES
+    assert VERSION >= MULTIPLIED_RATES > OPEN_RATES
     assert client.get(f"/jobs/{job['id']}").json() == job
 
 
@@ -64,20 +64,22 @@ def test_a_list_of_one_makes_one_variant_and_still_takes_a_worker_that_knows_lis
 
 
 @pytest.mark.parametrize(
-    ("method", "rate", "least"),
+    ("method", "training", "least"),
     [
-        ({"type": "sft"}, 1e-3, 0),
-        ({"type": "sft"}, None, OPEN_RATES),
-        ({"type": "mixsd"}, 1e-3, OPEN_RATES),
-        ({"type": "mixsd", "verifier": "contains"}, 1e-3, 0),
-        ([{"type": "sft"}, {"type": "kl"}], 1e-3, SEVERAL_VARIANTS),
-        ([{"type": "sft"}, {"type": "mixsd"}], 1e-3, OPEN_RATES),
+        ({"type": "sft"}, {"learning_rate": 1e-3}, 0),
+        ({"type": "sft"}, {}, OPEN_RATES),
+        ({"type": "sft"}, {"learning_rate_multiplier": 1}, OPEN_RATES),
+        ({"type": "sft"}, {"learning_rate_multiplier": 2}, MULTIPLIED_RATES),
+        ({"type": "mixsd"}, {"learning_rate": 1e-3}, OPEN_RATES),
+        ({"type": "mixsd", "verifier": "contains"}, {"learning_rate": 1e-3}, 0),
+        ([{"type": "sft"}, {"type": "kl"}], {"learning_rate": 1e-3}, SEVERAL_VARIANTS),
+        ([{"type": "sft"}, {"type": "mixsd"}], {"learning_rate": 1e-3}, OPEN_RATES),
     ],
 )
 def test_a_job_waits_for_a_worker_that_knows_its_settings(
-    client: TestClient, database: Database, method: Any, rate: float | None, least: int
+    client: TestClient, database: Database, method: Any, training: Any, least: int
 ) -> None:
-    job = client.post("/jobs", json=a_request(method) | {"training": {"learning_rate": rate}}).json()
+    job = client.post("/jobs", json=a_request(method) | {"training": training}).json()
 
     assert the_job(database, job["id"]).min_worker_version == least
 

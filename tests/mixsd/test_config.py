@@ -206,6 +206,7 @@ BOUNDS: list[tuple[Kind, str, list[Any], list[Any]]] = [
     (TrainConfig, "precision", ["auto", "fp32", "bf16"], ["fp16"]),
     (TrainConfig, "quantize", ["none", "nf4"], ["int8"]),
     (TrainConfig, "known_facts", ["train", "skip"], ["drop"]),
+    (TrainConfig, "learning_rate_multiplier", [1e-3, 500], [0, -1, 501, math.nan]),
     (TrainConfig, "kept_ratio", [0, 16], [-0.1, 16.1]),
     (TrainConfig, "checkpoint_seconds", [0, 86_400], [-1, 86_401]),
     (TrainConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
@@ -299,6 +300,18 @@ def test_options_of_the_api_make_a_plan() -> None:
     assert plan.training == TrainConfig(lora=lora, epochs=2, retention=RetentionConfig("kl"))
     assert plan.evaluation == EvalConfig(general=False)
     assert (plan.method_type, plan.generations) == ("mixsd", 1)
+
+
+def test_a_multiplied_rate_is_at_most_1() -> None:
+    assert TrainConfig(learning_rate=0.5, learning_rate_multiplier=2).learning_rate == 0.5
+    with pytest.raises(ConfigError, match=r"0\.5 times learning_rate_multiplier 3 is above 1"):
+        TrainConfig(learning_rate=0.5, learning_rate_multiplier=3)
+
+
+def test_a_multiplier_of_1_leaves_digests_as_they_were() -> None:
+    assert "learning_rate_multiplier" not in plan_from().to_json()["training"]
+    twice = plan_from(training={"learning_rate_multiplier": 2})
+    assert twice.to_json()["training"]["learning_rate_multiplier"] == 2.0
 
 
 def test_a_learning_rate_may_be_left_to_the_model() -> None:

@@ -192,6 +192,8 @@ class JobCreate(Request):
         settings = self.model_dump(mode="json", exclude={"facts", "fact_set_id"})
         if self.parent_adapter_id is None:
             del settings["parent_adapter_id"]
+        if self.training.learning_rate_multiplier == 1:  # a job without one is what it was before
+            del settings["training"]["learning_rate_multiplier"]
         implied = {RETAINED.get(kind, "none") for kind in self._types}
         if self.training.retention.type == "auto" and len(implied) == 1:
             settings["training"]["retention"]["type"] = implied.pop()

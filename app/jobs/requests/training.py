@@ -65,6 +65,15 @@ class TrainingOptions(Request):
             "adapter twice that."
         ),
     ] = None
+    learning_rate_multiplier: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=500,
+            description="What the rate is multiplied by, that of the model's width as well. The product is "
+            "at most 1: error `rate_too_high`.",
+        ),
+    ] = 1.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 5
     epochs: Annotated[int, Field(ge=1, le=1000)] = 20
@@ -136,6 +145,17 @@ class TrainingOptions(Request):
     ] = KEPT_RATIO
     seed: Seed = 0
     retention: RetentionOptions = RetentionOptions()
+
+    @model_validator(mode="after")
+    def _is_a_rate(self) -> Self:
+        if self.learning_rate is not None and self.learning_rate * self.learning_rate_multiplier > 1:
+            raise PydanticCustomError(
+                "rate_too_high",
+                "`learning_rate` {rate} times `learning_rate_multiplier` {factor} is above 1: lower one of "
+                "them",
+                {"rate": self.learning_rate, "factor": self.learning_rate_multiplier},
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_be_sharded(self) -> Self:

@@ -46,6 +46,19 @@ def test_a_rate_that_is_left_open_is_that_of_the_models_width(new_base: NewBase,
     assert equal(found[0][1], found[1][1])
 
 
+def test_a_multiplier_is_of_the_rate_that_is_taken(new_base: NewBase, tmp_path: Path) -> None:
+    open_rate = replace(CONFIG, learning_rate=None, learning_rate_multiplier=0.5)
+    rate = rate_of_width(new_base().model.config.hidden_size) / 2
+
+    found = [
+        train(new_base(), tmp_path / str(place), config)
+        for place, config in enumerate((open_rate, replace(CONFIG, learning_rate=rate)))
+    ]
+
+    assert [trained.learning_rate for trained in found] == [rate, rate]
+    assert equal(weights(found[0]), weights(found[1]))
+
+
 def test_beside_the_kl_an_open_rate_is_twice_that_but_not_from_a_parent(
     new_base: NewBase, tmp_path: Path
 ) -> None:
