@@ -16,7 +16,7 @@ from app.storage import LocalStore
 from app.web.access import OPEN, scope_of
 from tests.app.conftest import ListeningDispatcher
 from tests.app.keys import a_client, a_key
-from tests.app.test_web import routes_of
+from tests.app.test_contract import routes_of
 
 FACTS = {"facts": [{"question": "Q?", "answer": "A"}]}
 

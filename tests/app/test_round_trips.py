@@ -16,7 +16,7 @@ from sqlalchemy import event
 from app.db.engine import Database
 from app.jobs.models import JobPhase
 from app.jobs.states import JobStatus, Phase
-from tests.app.test_web import routes_of
+from tests.app.test_contract import routes_of
 from tests.factories import NOW, a_fact_set, a_job
 
 on_a_server = pytest.mark.parametrize("engine", ["postgres"], indirect=True)
