@@ -26,6 +26,7 @@ from app.jobs.requests import (
     TrainingOptions,
 )
 from app.jobs.requests.base import Metadata, Priority, Request, Seed
+from app.jobs.requests.rules import MAX_MULTIPLIER
 from app.openai.fields import EmptyList, Refused, word_or_number
 
 SUPERVISED: Final = "supervised"
@@ -46,7 +47,7 @@ class Hyperparameters(Request):
         Annotated[int, Field(ge=1, le=4096), Tag("number")] | Auto, Discriminator(word_or_number)
     ] = "auto"
     learning_rate_multiplier: Annotated[
-        Annotated[float, Field(gt=0, le=500), Tag("number")] | Auto,
+        Annotated[float, Field(gt=0, le=MAX_MULTIPLIER), Tag("number")] | Auto,
         Discriminator(word_or_number),
         Field(description="Of our default, which the width of the model decides."),
     ] = "auto"

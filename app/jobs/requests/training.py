@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.jobs.requests.base import Request, Seed
-from app.jobs.requests.rules import KEPT_RATIO, SHARD_RULES
+from app.jobs.requests.rules import KEPT_RATIO, MAX_MULTIPLIER, SHARD_RULES
 
 
 class RetentionOptions(Request):
@@ -69,7 +69,7 @@ class TrainingOptions(Request):
         float,
         Field(
             gt=0,
-            le=500,
+            le=MAX_MULTIPLIER,
             description="What the rate is multiplied by, that of the model's width as well. The product is "
             "at most 1: error `rate_too_high`.",
         ),
